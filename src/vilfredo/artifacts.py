@@ -1,0 +1,68 @@
+"""Artifacts: named arrays in safetensors files, written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilfredo.trial import Artifact, Epoch
+
+
+class Damaged(ValueError):
+    """An artifact that cannot be read; the message names the file."""
+
+
+def write(path: str | Path, arrays: Mapping[str, NDArray[Any]], epochs: Sequence[Epoch]) -> Artifact:
+    """Write `arrays` with the records of the epochs behind them; atomic: the old file or the new one.
+
+    Raises `OSError` if the disk is full or read-only; nothing is written over then.
+    """
+    from safetensors.numpy import save_file
+
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"epochs": json.dumps([[e.index, dict(e.metrics), e.seconds] for e in epochs])}
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(partial), metadata)
+        with open(partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+    return Artifact(str(target), epochs[-1].index if epochs else 0, target.stat().st_size)
+
+
+def read(artifact: Artifact | str | Path) -> tuple[dict[str, NDArray[Any]], tuple[Epoch, ...]]:
+    """The arrays of an artifact and the records of the epochs behind them.
+
+    Raises `Damaged` if the file is missing, truncated or of another format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = artifact.path if isinstance(artifact, Artifact) else str(artifact)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            rows = json.loads((file.metadata() or {}).get("epochs", "[]"))
+    except (OSError, SafetensorError, ValueError) as problem:
+        raise Damaged(f"cannot read the artifact {path}: {problem}") from problem
+    return arrays, tuple(Epoch(i, m, s) for i, m, s in rows)
+
+
+def size(folder: str | Path) -> int:
+    """Bytes in all files below `folder`; 0 if there is none."""
+    root = Path(folder)
+    return sum(f.stat().st_size for f in root.rglob("*") if f.is_file()) if root.exists() else 0
+
+
+def remove(folder: str | Path) -> None:
+    """Remove `folder` and all below it, if it is there."""
+    shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,194 @@
+"""The contracts, on one page. A plugin receives data, never the object that hosts it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilfredo.goal import Goal
+from vilfredo.trial import JSON, Artifact, Attempt, Epoch, Failure, Genome, Key, Split, State, Trial, Value
+
+Model: TypeAlias = Any  # what `train` returns and `measure` takes; a torch.nn.Module for trained networks
+Rng: TypeAlias = np.random.Generator
+Weights: TypeAlias = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is asked for; logged before it runs."""
+
+    genome: Genome
+    parents: tuple[int, ...] = ()  # trials; their artifacts reach `train`
+    operator: str = ""  # lineage: what made it
+    trial: int | None = None  # continue or re-measure this one
+    fidelity: int | None = None  # train up to this epoch; None: in full
+    goals: frozenset[str] | None = None  # measure only these; None: all
+    noise: int = 0  # common random numbers: the same perturbations for all that share it
+    split: Split = "validation"
+    repeat: int = 0  # which training seed: 0 in the search, 1, 2, … when the front is confirmed
+    generation: int | None = None  # synchronous optimizers: stoppers see earlier generations only
+
+
+class Impossible(ValueError):
+    """A genome that decodes to nothing that can be trained. The message says why, in one sentence."""
+
+
+class Space(Protocol):
+    """Genomes: how they are drawn, changed and compared. Nothing here may keep state."""
+
+    def sample(self, rng: Rng) -> Genome: ...
+    def mutate(self, genome: Genome, rng: Rng) -> Genome: ...
+    def cross(self, first: Genome, second: Genome, rng: Rng) -> tuple[Genome, Genome]: ...
+    def encode(self, genome: Genome) -> NDArray[np.float64]: ...  # fixed length, in [0, 1], for surrogates
+    def canonical(self, genome: Genome) -> str: ...  # equal for genomes that mean the same
+    def check(self, genome: Genome) -> None: ...  # raises Impossible if it is not of this space
+
+
+class Problem(Protocol):
+    """What is searched: a space, goals, and how a candidate is trained and measured."""
+
+    @property
+    def space(self) -> Space: ...
+    @property
+    def goals(self) -> Sequence[Goal]: ...
+    @property
+    def epochs(self) -> int: ...  # of full training; 0 where nothing is trained
+    @property
+    def quiet(self) -> frozenset[str]: ...  # goals measured while no other candidate of the run computes
+    def describe(self) -> Mapping[str, JSON]: ...  # for the report: data, space, settings
+    def layers(self, genome: Genome) -> Sequence[Mapping[str, JSON]]: ...  # for the drawing; [] if none
+    def preview(self, work: Work) -> Mapping[str, Value]: ...  # needs no training; raises Impossible
+    def train(
+        self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
+    ) -> Generator[Snapshot, None, Model]: ...
+    def measure(self, work: Work, model: Model, seed: int) -> Mapping[str, Value]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What `train` yields after each epoch: the metrics, and how to get a checkpoint if one is wanted.
+
+    `checkpoint()` returns arrays from which `train(..., resume=...)` goes on exactly as if it had not
+    stopped; called after the last epoch it may leave out what only training needs. `seconds` is set
+    by `evaluation`, which holds the clock.
+    """
+
+    index: int  # from 1
+    metrics: Mapping[str, float]
+    checkpoint: Callable[[], Weights] | None = None
+
+
+class Optimizer(Protocol):
+    """Its state is a fold of `tell` over the log; `ask` changes nothing."""
+
+    def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]: ...
+    def tell(self, trial: Trial) -> None: ...  # a trial told again replaces what was known of its number
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a stopper says after an epoch, with what it forecasts for the full training."""
+
+    action: Literal["go", "pause", "stop"] = "go"
+    forecast: Mapping[str, Value] = field(default_factory=dict)  # by goal, origin "forecast"
+    reason: str = ""
+
+
+GO = Verdict()
+
+
+class Stopper(Protocol):
+    """The early-termination engine; built with the goals, it is asked after every epoch."""
+
+    def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict: ...
+    def revive(self, trials: Sequence[Trial]) -> Sequence[int]: ...  # paused ones that deserve to go on
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A work on its way to a worker: everything that `evaluation.evaluate` needs, all of it plain data."""
+
+    ticket: int  # unique within a run: the work's number in the log
+    work: Work
+    seed: int
+    attempt: int = 1
+    folder: str = ""  # where artifacts of this trial go; "": keep none
+    resume: Artifact | None = None
+    parents: Mapping[int, Artifact] = field(default_factory=dict)
+    judged: bool = False  # a stopper waits: every epoch asks for a verdict
+    checkpoint_seconds: float = 30.0  # write a checkpoint when this much training would be lost
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an evaluation came to. `values` are complete with their keys."""
+
+    state: State
+    epochs: tuple[Epoch, ...] = ()
+    values: Mapping[Key, Value] = field(default_factory=dict)
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    failure: Failure | None = None
+    artifact: Artifact | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    ticket: int
+    worker: int  # process id
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """One epoch is over. If its task is judged, the worker waits for `Executor.reply`."""
+
+    ticket: int
+    epoch: Epoch
+    earlier: tuple[Epoch, ...] = ()  # of an earlier attempt, read from the checkpoint it resumed from
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The work is done, well or badly; `attempt.failure` repeats the outcome's."""
+
+    ticket: int
+    outcome: Outcome
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """The worker was lost or had to be killed; the work may be submitted again."""
+
+    ticket: int
+    failure: Failure
+    attempt: Attempt
+
+
+Event: TypeAlias = Started | Progress | Finished | Died
+
+
+class Executor(Protocol):
+    """Where evaluations run. One coordinator uses it, from one thread."""
+
+    @property
+    def slots(self) -> int: ...  # how many tasks compute at once
+    def submit(self, task: Task) -> None: ...
+    def events(self, timeout: float) -> list[Event]: ...  # waits until there is one, or `timeout` seconds
+    def reply(self, ticket: int, verdict: Verdict) -> None: ...
+    def stop(self, ticket: int) -> None: ...  # within a second; no further event of it comes
+    def close(self) -> None: ...
+
+
+class Store(Protocol):
+    """Append-only log of one run. What `append_*` has returned from survives a kill of the process."""
+
+    def append_work(self, ticket: int, number: int, work: Work) -> None: ...
+    def append_trial(self, ticket: int, trial: Trial) -> None: ...  # again: replaces what was known of it
+    def append_event(self, kind: str, data: Mapping[str, JSON]) -> None: ...
+    def works(self) -> list[tuple[int, int, Work]]: ...  # (ticket, trial number, work), as logged
+    def told(self) -> list[tuple[int, Trial]]: ...  # (ticket, trial), in the order of append_trial
+    def artifacts(self) -> str: ...  # the folder where this run's artifacts go
