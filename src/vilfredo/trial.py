@@ -17,12 +17,14 @@ Split = Literal["validation", "test"]
 
 class Key(NamedTuple):
     """Under which a value is known: the goal, the split it was measured on, the epoch up to which the
-    network was trained (None: in full) and the number of the common random perturbation."""
+    network was trained (None: in full), the number of the common random perturbation, and which of
+    the training seeds it was (0 in the search, 1, 2, … when the front is confirmed)."""
 
     goal: str
     split: Split = "validation"
     fidelity: int | None = None
     noise: int = 0
+    repeat: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,8 @@ class Attempt:
 class Trial:
     """All that is known of one candidate.
 
+    `told_at` is the wall time of the run, in seconds over all its sessions, when it was first told.
+
     `seconds` is by stage: `preview`, `train`, `measure`, `engine` (the stopper's own), `suspended`
     (while others measured in quiet). `confirmed` counts the training seeds with which the full
     measurement, test set included, was made. `forecast` is keyed as `values` are.
@@ -130,20 +134,25 @@ class Trial:
     failure: Failure | None = None
     artifact: Artifact | None = None
     confirmed: int = 0
+    told_at: float = 0.0
 
     def value(self, goal: str, split: Split = "validation") -> Value | None:
-        """The value of `goal` to go by: of full training if there is one, else of the highest fidelity.
+        """The value of `goal` to go by: of full training if there is one, else of the highest fidelity,
+        pooled over the training seeds.
 
         What does not depend on the split (a size, a latency) is stored under `validation` alone.
         """
-        best: tuple[float, Value] | None = None
+        found: dict[float, list[tuple[int, Value]]] = {}
         for key, value in self.values.items():
-            if key.goal != goal or key.split != split or key.noise != 0:
-                continue
-            rank = math.inf if key.fidelity is None else float(key.fidelity)
-            if best is None or rank > best[0]:
-                best = (rank, value)
-        return best[1] if best else None
+            if key.goal == goal and key.split == split and key.noise == 0:
+                level = math.inf if key.fidelity is None else float(key.fidelity)
+                found.setdefault(level, []).append((key.repeat, value))
+        if not found:
+            return None
+        repeats = found[max(found)]
+        if len(repeats) == 1:
+            return repeats[0][1]
+        return pool([value for _, value in sorted(repeats, key=lambda pair: pair[0])])
 
     def with_values(self, values: Mapping[Key, Value]) -> Trial:
         """The same trial with more values; what is known under the same key is replaced."""
@@ -169,6 +178,7 @@ def to_json(trial: Trial) -> dict[str, JSON]:
         if trial.artifact is None
         else [trial.artifact.path, trial.artifact.epoch, trial.artifact.bytes],
         "confirmed": trial.confirmed,
+        "told_at": trial.told_at,
     }
 
 
@@ -189,6 +199,7 @@ def from_json(data: Mapping[str, JSON]) -> Trial:
         failure=failure_from_json(data["failure"]),
         artifact=None if data["artifact"] is None else Artifact(*data["artifact"]),
         confirmed=data["confirmed"],
+        told_at=data["told_at"],
     )
 
 
@@ -197,7 +208,7 @@ def values_to_json(values: Mapping[Key, Value]) -> list[JSON]:
 
 
 def values_from_json(rows: list[JSON]) -> dict[Key, Value]:
-    return {Key(*row[:4]): Value(*row[4:]) for row in rows}
+    return {Key(*row[:5]): Value(*row[5:]) for row in rows}
 
 
 def failure_to_json(failure: Failure | None) -> list[str] | None:
