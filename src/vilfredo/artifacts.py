@@ -57,6 +57,26 @@ def read(artifact: Artifact | str | Path) -> tuple[dict[str, NDArray[Any]], tupl
     return arrays, tuple(Epoch(i, m, s) for i, m, s in rows)
 
 
+def find(folder: str | Path, repeat: int) -> Artifact | None:
+    """What training with seed `repeat` left in `folder`: its model, else its checkpoint, else None.
+
+    A file that cannot be read counts as none: the training starts again.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    for name in (f"model-{repeat}.safetensors", f"checkpoint-{repeat}.safetensors"):
+        path = Path(folder) / name
+        if not path.exists():
+            continue
+        try:
+            with safe_open(str(path), framework="numpy") as file:
+                rows = json.loads((file.metadata() or {}).get("epochs", "[]"))
+        except (OSError, SafetensorError, ValueError):
+            continue
+        return Artifact(str(path), rows[-1][0] if rows else 0, path.stat().st_size)
+    return None
+
+
 def size(folder: str | Path) -> int:
     """Bytes in all files below `folder`; 0 if there is none."""
     root = Path(folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -148,6 +148,7 @@ class Progress:
     ticket: int
     epoch: Epoch
     earlier: tuple[Epoch, ...] = ()  # of an earlier attempt, read from the checkpoint it resumed from
+    values: Mapping[Key, Value] = field(default_factory=dict)  # those of the preview
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,3 +193,6 @@ class Store(Protocol):
     def works(self) -> list[tuple[int, int, Work]]: ...  # (ticket, trial number, work), as logged
     def told(self) -> list[tuple[int, Trial]]: ...  # (ticket, trial), in the order of append_trial
     def artifacts(self) -> str: ...  # the folder where this run's artifacts go
+    def trim(
+        self, limit: int, keep: Collection[int]
+    ) -> None: ...  # delete artifacts of others down to `limit` bytes

@@ -1,0 +1,454 @@
+"""The loop: ask, evaluate, store, tell, yield.
+
+A search is a fold over its log. Whatever happened before, the log says which works were asked for and
+which trials were told; replaying it rebuilds the optimizer, and works that were asked for but never
+told are run (or go on from their checkpoints) first. So resuming and starting are the same thing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from vilfredo import artifacts, pareto
+from vilfredo.budget import Budget
+from vilfredo.goal import Goal
+from vilfredo.protocols import (
+    GO,
+    Died,
+    Event,
+    Executor,
+    Finished,
+    Optimizer,
+    Outcome,
+    Problem,
+    Progress,
+    Started,
+    Stopper,
+    Store,
+    Task,
+    Verdict,
+    Work,
+)
+from vilfredo.seeds import derive, generator
+from vilfredo.trial import Attempt, Epoch, Failure, Trial
+
+REJECTIONS_IN_A_ROW = 1_000  # after so many candidates beyond a limit, the limits are at fault
+QUICK = 0.1  # seconds; below this mean evaluation time one more task per slot waits at the workers
+GRACE = 0.1  # of a time budget: how much longer the candidates in training may take to finish
+
+
+class SearchError(ValueError):
+    """The search cannot go on; one sentence that says why and what to do."""
+
+
+@dataclass(slots=True)
+class Running:
+    """A work that has been handed to the executor: what a live view may want to know of it."""
+
+    ticket: int
+    number: int
+    work: Work
+    attempt: int = 1
+    worker: int = 0
+    epochs: list[Epoch] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
+    engine: float = 0.0  # seconds that the stopper took for it
+
+
+class Search:
+    """One search, iterated over: every trial is yielded as it is told (again, when it is confirmed).
+
+    `budget` bounds new candidates; `confirm` is the number of training seeds with which each member of
+    the final front is measured on the test set (0: not at all); `initial` works run first; a work whose
+    worker is killed from outside is tried again up to `retries` times; `quota` bounds the bytes of
+    artifacts. Leaving the loop closes the executor.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        optimizer: Optimizer,
+        executor: Executor,
+        store: Store,
+        *,
+        budget: Budget,
+        seed: int = 0,
+        stopper: Stopper | None = None,
+        confirm: int = 1,
+        initial: Sequence[Work] = (),
+        retries: int = 2,
+        quota: int | None = None,
+    ) -> None:
+        self.problem = problem
+        self.optimizer = optimizer
+        self.executor = executor
+        self.store = store
+        self.budget = budget
+        self.seed = seed
+        self.stopper = stopper
+        self.confirm = confirm
+        self.initial = list(initial)
+        self.retries = retries
+        self.quota = quota
+        self.goals: Sequence[Goal] = problem.goals
+
+        self.trials: dict[int, Trial] = {}
+        self.running: dict[int, Running] = {}
+        self.phase: str = "search"
+        self._stopping = False
+        self._exhausted = False
+        self._open: list[tuple[int, int, Work]] = []  # logged, but not told: run these first
+        self._tried: dict[
+            tuple[int, int, str], bool
+        ] = {}  # (trial, repeat, split) of a confirmation: went well
+        self._next_ticket = 0
+        self._next_number = 0
+        self._counted = 0  # new candidates, told or running, that the budget counts
+        self._rejections = 0
+        self._seconds = [0.0, 0]  # of evaluations, and how many: decides on prefetching
+        self._base = 0.0
+        self._started = time.monotonic()
+        self._replay()
+
+    # -- what a live view reads -------------------------------------------------------------------
+
+    @property
+    def elapsed(self) -> float:
+        """Wall seconds of this run over all its sessions."""
+        return self._base + time.monotonic() - self._started
+
+    @property
+    def counted(self) -> int:
+        """New candidates that the budget counts and that have been told."""
+        return self._counted - sum(r.work.trial is None for r in self.running.values())
+
+    def stop(self) -> None:
+        """End the iteration soon; what runs now is stopped and goes on when the search is resumed."""
+        self._stopping = True
+
+    # -- the loop ---------------------------------------------------------------------------------
+
+    def __iter__(self) -> Iterator[Trial]:
+        self._started = time.monotonic()
+        try:
+            while not self._asked_to_stop():
+                self._fill()
+                if not self.running:
+                    if self.phase == "search":
+                        self.phase = "confirm"
+                        continue
+                    break
+                if self._overtime():
+                    self._give_up_running()
+                    continue
+                for event in self.executor.events(timeout=0.2):
+                    trial = self._on(event)
+                    if trial is not None:
+                        yield trial
+                    if self._asked_to_stop():
+                        break
+        finally:
+            self._base = self.elapsed
+            self._started = time.monotonic()
+            self.executor.close()
+        self.phase = "stopped" if self._stopping else "finished"
+
+    def _asked_to_stop(self) -> bool:
+        return self._stopping
+
+    def _give_up_running(self) -> None:
+        """Time is over: what still trains is stopped, and goes on from its checkpoint if resumed."""
+        for ticket, running in list(self.running.items()):
+            self.executor.stop(ticket)
+            self._counted -= running.work.trial is None
+            del self.running[ticket]
+
+    def _fill(self) -> None:
+        """Hand works to the executor until it has enough."""
+        while len(self.running) < self.executor.slots + self._ahead():
+            found = self._next()
+            if found is None:
+                return
+            ticket, number, work = found
+            self.running[ticket] = Running(ticket, number, work)
+            self.executor.submit(self._task(self.running[ticket]))
+
+    def _ahead(self) -> int:
+        """How many works may wait at the workers: none, but for evaluations so short that fetching the
+        next one would cost a good part of them. With one slot nothing is fetched ahead, so that a
+        search in one process is reproducible."""
+        total, count = self._seconds
+        return self.executor.slots if self.executor.slots > 1 and count > 4 and total / count < QUICK else 0
+
+    def _next(self) -> tuple[int, int, Work] | None:
+        if self._open:
+            return self._open.pop(0)
+        if self.phase == "search":
+            return self._next_of_search()
+        if self.phase == "confirm" and self.confirm > 0:
+            return self._next_of_confirm()
+        return None
+
+    def _next_of_search(self) -> tuple[int, int, Work] | None:
+        if self.stopper is not None:
+            busy = {r.number for r in self.running.values()}
+            for number in self.stopper.revive(list(self.trials.values())):
+                if number not in busy and self.trials[number].state == "paused":
+                    trial = self.trials[number]
+                    work = Work(trial.genome, trial.parents, "revive", number, generation=trial.generation)
+                    return self._log(number, work)
+        if self._spent():
+            return None
+        number = self._next_number
+        if number < len(self.initial):
+            work = self.initial[number]
+        else:
+            pending = [r.work for r in self.running.values() if r.work.trial is None]
+            asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
+            if not asked:
+                self._exhausted = not pending
+                return None
+            work = asked[0]
+        self._counted += 1
+        return self._log(number, work)
+
+    def _next_of_confirm(self) -> tuple[int, int, Work] | None:
+        """The front, until all of it is confirmed: what confirmation makes worse may let others in."""
+        busy = {(r.number, r.work.repeat) for r in self.running.values()}
+        for trial in pareto.front(self.trials.values(), self.goals):
+            number = trial.number
+            if trial.state == "stopped" and (number, 0) not in busy:
+                work = Work(trial.genome, trial.parents, "confirm", number, generation=trial.generation)
+                return self._log(number, work)
+            for repeat in range(self.confirm):
+                if (number, repeat) in busy:
+                    continue
+                trained = True if repeat == 0 else self._tried.get((number, repeat, "validation"))
+                work = Work(trial.genome, trial.parents, "confirm", number, repeat=repeat)
+                if trained is None:
+                    return self._log(number, work)
+                if trained and (number, repeat, "test") not in self._tried:
+                    return self._log(number, replace(work, split="test", goals=self._split_goals()))
+        return None
+
+    def _split_goals(self) -> frozenset[str]:
+        """The goals that may differ between validation and test set."""
+        return frozenset(g.name for g in self.goals if g.stage == "measure") - self.problem.quiet
+
+    def _log(self, number: int, work: Work) -> tuple[int, int, Work]:
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        self._next_number = max(self._next_number, number + 1)
+        self.store.append_work(ticket, number, work)
+        return ticket, number, work
+
+    def _task(self, running: Running) -> Task:
+        number, work = running.number, running.work
+        folder = f"{self.store.artifacts()}/{number}"
+        parents = {p: self.trials[p].artifact for p in work.parents if p in self.trials}
+        return Task(
+            ticket=running.ticket,
+            work=work,
+            seed=derive(self.seed, "trial", number, work.repeat),
+            attempt=running.attempt,
+            folder=folder,
+            resume=artifacts.find(folder, work.repeat),
+            parents={p: a for p, a in parents.items() if a is not None},
+            judged=self.stopper is not None and work.repeat == 0 and work.operator != "confirm",
+        )
+
+    # -- what comes back --------------------------------------------------------------------------
+
+    def _on(self, event: Event) -> Trial | None:
+        running = self.running.get(event.ticket)
+        if running is None:  # of a work that was stopped in the meantime
+            return None
+        match event:
+            case Started(worker=worker):
+                running.worker = worker
+            case Progress():
+                self._judge(running, event)
+            case Finished(outcome=outcome, attempt=attempt):
+                running.attempts.append(attempt)
+                self._seconds[0] += attempt.seconds
+                self._seconds[1] += 1
+                return self._finish(running, outcome)
+            case Died(failure=failure, attempt=attempt):
+                running.attempts.append(attempt)
+                self.store.append_event(
+                    "died", {"trial": running.number, "kind": failure.kind, "message": failure.message}
+                )
+                if failure.kind == "signal" and running.attempt <= self.retries:
+                    running.attempt += 1
+                    running.epochs.clear()
+                    self.executor.submit(self._task(running))
+                else:
+                    return self._finish(running, Outcome("failed", tuple(running.epochs), failure=failure))
+        return None
+
+    def _judge(self, running: Running, event: Progress) -> None:
+        if event.earlier and not running.epochs:
+            running.epochs.extend(event.earlier)
+        running.epochs.append(event.epoch)
+        if self.stopper is None or running.work.repeat > 0 or running.work.operator == "confirm":
+            return
+        began = time.perf_counter()
+        verdict = self._verdict(running, event, self.stopper)
+        running.engine += time.perf_counter() - began
+        if verdict.action != "go":
+            forecast = {name: [v.mean, v.sd] for name, v in verdict.forecast.items()}
+            self.store.append_event(
+                "verdict",
+                {
+                    "trial": running.number,
+                    "epoch": event.epoch.index,
+                    "action": verdict.action,
+                    "reason": verdict.reason,
+                    "forecast": forecast,
+                },
+            )
+        self.executor.reply(running.ticket, verdict)
+
+    def _verdict(self, running: Running, event: Progress, stopper: Stopper) -> Verdict:
+        """Synchronous optimizers number generations: there a stopper sees finished generations only, so
+        that its verdicts do not depend on who happens to be quicker."""
+        work = running.work
+        if work.fidelity is not None and event.epoch.index >= work.fidelity:
+            return GO
+        peers = [
+            t
+            for t in self.trials.values()
+            if work.generation is None or (t.generation is not None and t.generation < work.generation)
+        ]
+        trial = Trial(
+            running.number,
+            work.genome,
+            "paused",
+            work.parents,
+            work.operator,
+            generation=work.generation,
+            epochs=tuple(running.epochs),
+            values=event.values,
+        )
+        return stopper(trial, peers, self.problem.epochs)
+
+    def _finish(self, running: Running, outcome: Outcome) -> Trial:
+        trial = self._merge(running, outcome)
+        self.store.append_trial(running.ticket, trial)
+        del self.running[running.ticket]
+        self._know(running.work, running.number, trial)
+        if running.work.trial is None and trial.state == "rejected":
+            self._counted -= 1
+            self._rejections += 1
+            if self._rejections >= REJECTIONS_IN_A_ROW:
+                limits = ", ".join(
+                    g.name
+                    for g in self.goals
+                    if g.stage == "preview" and (g.max is not None or g.min is not None)
+                )
+                raise SearchError(
+                    f"{REJECTIONS_IN_A_ROW:,} candidates in a row were beyond the limits on {limits}; "
+                    "loosen the limits or narrow the space"
+                )
+        else:
+            self._rejections = 0
+        self._trim()
+        return trial
+
+    def _merge(self, running: Running, outcome: Outcome) -> Trial:
+        work, number = running.work, running.number
+        seconds = dict(outcome.seconds)
+        if running.engine:
+            seconds["engine"] = seconds.get("engine", 0.0) + running.engine
+        if work.trial is None:
+            return Trial(
+                number=number,
+                genome=work.genome,
+                state=outcome.state,
+                parents=work.parents,
+                operator=work.operator,
+                seed=derive(self.seed, "trial", number, work.repeat),
+                generation=work.generation,
+                epochs=outcome.epochs,
+                values=outcome.values,
+                seconds=seconds,
+                attempts=tuple(running.attempts),
+                failure=outcome.failure,
+                artifact=outcome.artifact,
+                told_at=round(self.elapsed, 3),
+            )
+        known = self.trials[number]
+        spent = {**known.seconds}
+        confirming = work.operator == "confirm" and known.state == "complete"
+        for stage, value in seconds.items():
+            name = "confirm" if confirming else stage
+            spent[name] = spent.get(name, 0.0) + value
+        merged = replace(known, seconds=spent, attempts=known.attempts + tuple(running.attempts))
+        if outcome.state == "failed":
+            # What was known stays known: a confirmation that fails takes nothing away but trust.
+            return (
+                merged
+                if known.state == "complete"
+                else replace(merged, state="failed", failure=outcome.failure)
+            )
+        merged = merged.with_values(outcome.values)
+        if confirming:
+            tested = {k.repeat for k in merged.values if k.split == "test"}
+            return replace(merged, confirmed=len(tested))
+        return replace(merged, state=outcome.state, epochs=outcome.epochs, artifact=outcome.artifact)
+
+    def _know(self, work: Work, number: int, trial: Trial) -> None:
+        """Fold one told trial into what the search knows, now or when it is replayed."""
+        if work.operator == "confirm" and (work.repeat > 0 or work.split == "test"):
+            measured = any(k.repeat == work.repeat and k.split == work.split for k in trial.values)
+            self._tried[number, work.repeat, work.split] = measured
+        self.trials[number] = trial
+        self.optimizer.tell(trial)
+
+    def _replay(self) -> None:
+        works = self.store.works()
+        by_ticket: Mapping[int, tuple[int, Work]] = {ticket: (number, work) for ticket, number, work in works}
+        done: set[int] = set()
+        for ticket, trial in self.store.told():
+            number, work = by_ticket[ticket]
+            done.add(ticket)
+            self._know(work, number, trial)
+            self._base = max(self._base, trial.told_at)
+        self._open = [row for row in works if row[0] not in done]
+        self._next_ticket = 1 + max((t for t, _, _ in works), default=-1)
+        self._next_number = 1 + max((n for _, n, _ in works), default=-1)
+        new = [(ticket, number) for ticket, number, work in works if work.trial is None]
+        self._counted = sum(
+            1 for ticket, number in new if ticket not in done or self.trials[number].state != "rejected"
+        )
+
+    # -- bounds -----------------------------------------------------------------------------------
+
+    def _spent(self) -> bool:
+        trials, seconds = self.budget.trials, self.budget.seconds
+        return (
+            self._exhausted
+            or (trials is not None and self._counted >= trials)
+            or (seconds is not None and self.elapsed >= seconds)
+        )
+
+    def _overtime(self) -> bool:
+        seconds = self.budget.seconds
+        return self.phase == "search" and seconds is not None and self.elapsed > seconds * (1 + GRACE)
+
+    def _trim(self) -> None:
+        often = max(20, len(self.trials) // 10)  # a look at all trials: seldom where they are many
+        if self.quota is not None and len(self.trials) % often == 0:
+            keep: Collection[int] = {t.number for t in pareto.front(self.trials.values(), self.goals)}
+            self.store.trim(self.quota, {*keep, *(r.number for r in self.running.values())})
+
+
+def failures(trials: Collection[Trial]) -> dict[str, list[tuple[int, Failure]]]:
+    """The failed trials by the kind of their failure: kind -> [(trial number, failure), …]."""
+    found: dict[str, list[tuple[int, Failure]]] = {}
+    for trial in trials:
+        if trial.failure is not None:
+            found.setdefault(trial.failure.kind, []).append((trial.number, trial.failure))
+    return found
