@@ -70,19 +70,28 @@ def _dense_rank(values: Array) -> Indices:
 def crowding(table: Array) -> Array:
     """Crowding distance within one front (Deb et al. 2002, section III-B). Shape (n,); borders are inf.
 
-    Equal values share a place, so copies of one point have distance 0 between them.
+    Of copies of one point the first has the distance that the point would have alone, the others 0:
+    a second copy adds nothing to the front. A goal in which all are equal has no borders, and a
+    goal with a value that is not finite (a candidate rejected unmeasured) does not count.
     """
-    n, m = table.shape
-    if n <= 2:
-        return np.full(n, np.inf)
+    n = len(table)
     distance = np.zeros(n)
-    for column in range(m):
-        order = np.argsort(table[:, column], kind="stable")
-        values = table[order, column]
+    order = np.lexsort(table.T[::-1]) if n else np.zeros(0, dtype=np.int64)
+    sorted_rows = table[order]
+    first = order[np.concatenate(([True], (sorted_rows[1:] != sorted_rows[:-1]).any(axis=1)))[:n]]
+    if len(first) <= 2:
+        distance[first] = np.inf
+        return distance
+    single = table[first]
+    own = np.zeros(len(single))
+    for column in single.T:
+        along = np.argsort(column, kind="stable")
+        values = column[along]
         span = values[-1] - values[0]
-        distance[order[0]] = distance[order[-1]] = np.inf
         if span > 0 and np.isfinite(span):
-            distance[order[1:-1]] += (values[2:] - values[:-2]) / span
+            own[along[1:-1]] += (values[2:] - values[:-2]) / span
+            own[along[0]] = own[along[-1]] = np.inf
+    distance[first] = own
     return distance
 
 

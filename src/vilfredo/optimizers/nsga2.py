@@ -1,0 +1,250 @@
+"""NSGA-II: the generational, synchronous, reproducible genetic algorithm.
+
+Deb, Pratap, Agarwal and Meyarivan, "A fast and elitist multiobjective genetic algorithm: NSGA-II",
+IEEE Transactions on Evolutionary Computation 6(2), 2002; section numbers below are that paper's.
+
+Which generation a trial belongs to is a function of its number alone (number // population), and the
+parents of a generation are a function of the trials before it, sorted by number. So neither the order
+in which a generation is told, nor the number of workers, changes what is asked.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilfredo import pareto
+from vilfredo.goal import Goal
+from vilfredo.protocols import Impossible, Rng, Space, Work
+from vilfredo.trial import Genome, Trial
+
+TRIES = 48
+"""How many offspring, and then how many samples, may turn out known before `ask` gives up."""
+
+
+def name_of(space: Space, genome: Genome) -> str:
+    """What duplicates are found by: the space's canonical form, or the JSON of a genome outside it."""
+    try:
+        return space.canonical(genome)
+    except Exception:  # a baseline's genome need not be one of the space: anything may go wrong in there
+        return "outside the space: " + json.dumps(genome, sort_keys=True)
+
+
+def belongs(space: Space, genome: Genome) -> bool:
+    """Whether the genome is one of the space, so that it can be mutated and crossed."""
+    try:
+        space.check(genome)
+    except Impossible:
+        return False
+    return True
+
+
+def fresh_sample(space: Space, rng: Rng, *known: Container[str]) -> tuple[Genome, str] | None:
+    """A uniformly drawn genome that is not known, with its canonical form; None after many tries."""
+    for _ in range(TRIES):
+        genome = space.sample(rng)
+        name = new_name(space, genome, known)
+        if name is not None:
+            return genome, name
+    return None
+
+
+def new_name(space: Space, genome: Genome, known: Sequence[Container[str]]) -> str | None:
+    """The canonical form, or None where the genome is known or decodes to nothing."""
+    try:
+        name = space.canonical(genome)
+    except Impossible:
+        return None
+    return None if any(name in names for names in known) else name
+
+
+class Names:
+    """The canonical forms of the told trials; `name in names` takes no longer for many than for few."""
+
+    def __init__(self) -> None:
+        self._of: dict[int, str] = {}
+        self._counts: dict[str, int] = {}
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._counts
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    def put(self, number: int, name: str) -> None:
+        """Trial `number` is called `name` from now on."""
+        old = self._of.get(number)
+        if old == name:
+            return
+        if old is not None:
+            self._counts[old] -= 1
+            if not self._counts[old]:
+                del self._counts[old]
+        self._of[number] = name
+        self._counts[name] = self._counts.get(name, 0) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Parents:
+    """Whom offspring are made from. `ranks` (n,) 0 the best; `crowding` (n,), more is better."""
+
+    trials: Sequence[Trial]
+    ranks: NDArray[np.int64]
+    crowding: NDArray[np.float64]
+
+
+NOBODY = Parents((), np.zeros(0, dtype=np.int64), np.zeros(0))
+
+
+def tournament(parents: Parents, rng: Rng) -> Trial:
+    """Binary tournament by the crowded-comparison operator (section III-C); a tie is a coin toss."""
+    a, b = (int(i) for i in rng.integers(len(parents.trials), size=2))
+    first = (parents.ranks[a], -parents.crowding[a])
+    second = (parents.ranks[b], -parents.crowding[b])
+    return parents.trials[b if second < first else a]
+
+
+def vary(space: Space, parents: Parents, crossover: float, rng: Rng) -> Work:
+    """One offspring: two parents by tournament crossed (with probability `crossover`), then mutated."""
+    mother = tournament(parents, rng)
+    if rng.random() < crossover:
+        father = tournament(parents, rng)
+        if father.number != mother.number:
+            child = space.cross(mother.genome, father.genome, rng)[int(rng.integers(2))]
+            return Work(space.mutate(child, rng), (mother.number, father.number), "cross+mutate")
+    return Work(space.mutate(mother.genome, rng), (mother.number,), "mutate")
+
+
+def survivors(
+    table: pareto.Array, violations: pareto.Array, eligible: NDArray[np.bool_], count: int
+) -> tuple[pareto.Indices, pareto.Indices, pareto.Array]:
+    """Rows that live on, with their ranks and crowding distances (section III-C, the paper's loop).
+
+    The `count` best eligible rows, the front that fits in part by crowding distance, and of rows that
+    are not eligible (they cannot be parents) those that nothing dominates. Rows are expected in the
+    order of age: of equals the later one lives, so that a plateau is crossed and not sat upon.
+    """
+    ranks = pareto.ranks(table, violations)
+    distance = np.zeros(len(table))
+    for level in np.unique(ranks):
+        rows = np.flatnonzero(ranks == level)[::-1]  # the latest copy of a point is the one with a distance
+        distance[rows] = pareto.crowding(table[rows]) if violations[rows[0]] == 0 else 0.0
+    order = np.lexsort((-np.arange(len(table)), -distance, ranks))
+    chosen = [row for row in order if eligible[row]][:count]
+    kept = np.sort(np.array(chosen + [r for r in order if not eligible[r] and ranks[r] == 0], dtype=np.int64))
+    return kept, ranks[kept], distance[kept]
+
+
+class NSGA2:
+    """Deb's NSGA-II. Offspring of a generation are asked for once the one before it is wholly told.
+
+    `population` trials make a generation; offspring are crossed with probability `crossover`, and all
+    are mutated. `ask` returns [] while it has to wait for a generation to finish, and when the space
+    has no new genomes. Raises `ValueError` for options that make no sense.
+    """
+
+    def __init__(
+        self, space: Space, goals: Sequence[Goal], *, population: int = 20, crossover: float = 0.9
+    ) -> None:
+        check_options(goals, population, crossover)
+        self.space = space
+        self.goals = tuple(goals)
+        self.population = population
+        self.crossover = crossover
+        self._trials: dict[int, Trial] = {}
+        self._names = Names()
+        self._eligible: dict[int, bool] = {}
+        self._parents: list[Parents] = []  # after generation 0, 1, …; built from the above when needed
+
+    def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
+        """Up to `count` works of the generation in progress; [] where that has to be waited for."""
+        new = [work for work in pending if work.trial is None]
+        taken = {name_of(self.space, work.genome) for work in pending}
+        number = len(self._trials) + len(new)  # every number below is told or pending
+        works: list[Work] = []
+        while len(works) < count:
+            generation = number // self.population
+            parents = self._parents_of(generation)
+            if parents is None:
+                break
+            found = self._one(generation, parents, rng, taken)
+            if found is None:
+                break
+            work, name = found
+            taken.add(name)
+            works.append(work)
+            number += 1
+        return works
+
+    def _one(
+        self, generation: int, parents: Parents, rng: Rng, taken: Container[str]
+    ) -> tuple[Work, str] | None:
+        if parents.trials:
+            for _ in range(TRIES):
+                work = vary(self.space, parents, self.crossover, rng)
+                name = new_name(self.space, work.genome, (self._names, taken))
+                if name is not None:
+                    made = Work(work.genome, work.parents, work.operator, generation=generation)
+                    return made, name
+        found = fresh_sample(self.space, rng, self._names, taken)
+        if found is None:
+            return None
+        return Work(found[0], operator="sample", generation=generation), found[1]
+
+    def tell(self, trial: Trial) -> None:
+        """Takes in a trial; one told again replaces what was known, and what was built on that."""
+        number = trial.number
+        if number not in self._trials or self._trials[number].genome != trial.genome:
+            self._names.put(number, name_of(self.space, trial.genome))
+            self._eligible[number] = belongs(self.space, trial.genome)
+        self._trials[number] = trial
+        del self._parents[number // self.population :]
+
+    def _parents_of(self, generation: int) -> Parents | None:
+        """Whom `generation` is made from; None while a generation before it is not wholly told."""
+        if generation == 0:
+            return NOBODY
+        for earlier in range(len(self._parents), generation):
+            first = earlier * self.population
+            members = range(first, first + self.population)
+            if not all(number in self._trials for number in members):
+                return None
+            self._parents.append(self._select(set(members), earlier))
+        everybody = self._parents[generation - 1]
+        return eligible_only(everybody, self._eligible)
+
+    def _select(self, members: set[int], generation: int) -> Parents:
+        """The best of a generation and of the parents that it was made from."""
+        before = {t.number for t in self._parents[generation - 1].trials} if generation else set()
+        pool = [self._trials[number] for number in sorted(before | members)]
+        table, violations, usable = pareto.points(pool, self.goals)
+        rows = np.flatnonzero(usable)
+        if len(rows) == 0:
+            return NOBODY
+        eligible = np.array([self._eligible[pool[row].number] for row in rows])
+        kept, ranks, distance = survivors(table[rows], violations[rows], eligible, self.population)
+        return Parents([pool[rows[row]] for row in kept], ranks, distance)
+
+
+def eligible_only(parents: Parents, eligible: dict[int, bool]) -> Parents:
+    """Without those that cannot be parents; they had their say in the ranks."""
+    rows = [row for row, trial in enumerate(parents.trials) if eligible[trial.number]]
+    return Parents([parents.trials[row] for row in rows], parents.ranks[rows], parents.crowding[rows])
+
+
+def check_options(goals: Sequence[Goal], population: int, crossover: float) -> None:
+    """Raises `ValueError`, one sentence, for options out of range."""
+    if not any(goal.ranked for goal in goals):
+        raise ValueError("there is no goal to rank by; give at least one goal that is more than a limit")
+    if isinstance(population, bool) or not isinstance(population, int) or population < 2:
+        raise ValueError(f"population is {population!r}; give a whole number of at least 2")
+    if (
+        isinstance(crossover, bool)
+        or not isinstance(crossover, int | float)
+        or not 0 <= crossover <= 1  # also false for NaN
+    ):
+        raise ValueError(f"crossover is {crossover!r}; give a probability from 0 to 1")
