@@ -17,17 +17,21 @@ def cache() -> Path:
     return user_cache_path("vilfredo", appauthor=False) / "data"
 
 
-def find(name: str, choices: Sequence[str], remote: Remote | None, path: str | Path | None = None) -> Path:
+def find(
+    name: str, choices: Sequence[str], remote: Remote, path: str | Path | None = None, archive: bool = False
+) -> Path:
     """The first of `choices` (files or folders) that exists for the dataset `name`.
 
-    Looked for in `path` alone if that is given (a folder; or the file itself), else in
+    Looked for in `path` alone if that is given (a folder, or with `archive` the file itself), else in
     `$VILFREDO_DATA/<name>`, then `<cache>/<name>`; if it is nowhere, `remote` is downloaded there.
     Raises `DataError` that says where it was looked for.
     """
     if path is not None:
         where = existing(path, name)
         if where.is_file():
-            return where
+            if archive:
+                return where
+            raise DataError(f"{where} is a file; {name} needs the folder that holds {' or '.join(choices)}")
         found = _first(where, choices)
         if found is None:
             state = "is empty" if not any(where.iterdir()) else "has no such file"
@@ -37,8 +41,6 @@ def find(name: str, choices: Sequence[str], remote: Remote | None, path: str | P
         found = _first(root / name, choices)
         if found is not None:
             return found
-    if remote is None:
-        raise DataError(f"{name} needs {' or '.join(choices)}; give the folder it lies in as path")
     return fetch(remote, cache() / name)
 
 
