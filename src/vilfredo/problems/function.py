@@ -6,7 +6,7 @@ import difflib
 import inspect
 import pickle
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from vilfredo.goal import Goal
 from vilfredo.goal import goal as known_goal
@@ -77,7 +77,7 @@ class Function:
         result: Any = self.function(dict(work.genome), **{k: given[k] for k in self._optional})
         if not inspect.isgenerator(result):
             return self._checked(result)
-        epochs: Generator[Any, None, Any] = result
+        epochs = cast(Generator[Any, None, Any], result)
         metrics: Any = {}
         index = 0
         while True:

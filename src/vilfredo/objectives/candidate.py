@@ -1,0 +1,68 @@
+"""What an objective is given: a network, and what is needed to measure it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, eq=False)
+class Examples:
+    """Inputs and answers of one split, on the device where the network computes.
+
+    `x` is (n, *input_shape) as stored (uint8 images or float32); `y` is int64 classes (n,) or float32
+    targets (n, k). A network sees `normalise(x)` and, for regression, gives targets in the same way:
+    `(y - target_mean) / target_std`.
+    """
+
+    x: Tensor
+    y: Tensor
+    mean: Tensor  # (1, C, 1, 1) or (1, F), float32
+    std: Tensor
+    target_mean: Tensor  # (k,), empty for classes
+    target_std: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """Float32 inputs with the mean and spread of the training part taken out."""
+        return x.to(self.mean.dtype).sub(self.mean).div_(self.std)
+
+    def standardise(self, y: Tensor) -> Tensor:
+        """Regression targets in units of the training part's standard deviation, from its mean."""
+        return (y - self.target_mean) / self.target_std
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A network to be measured.
+
+    `model` may be on the meta device (no storage) for objectives whose goal is of the preview stage. The
+    others find `examples` of the split asked for, and a trained `model` on `device`. `bits` is the width
+    of weights and activations in the hardware that estimates are made for; `batch` is the number of
+    inputs for latency. `train_seconds` is the wall time of training, on all its epochs.
+    """
+
+    model: nn.Module
+    input_shape: tuple[int, ...]
+    outputs: int
+    task: Literal["classification", "regression"] = "classification"
+    examples: Examples | None = None
+    device: str = "cpu"
+    seed: int = 0
+    bits: int = 32
+    batch: int = 1
+    train_seconds: float = 0.0
+
+    def sample(self, batch: int) -> Tensor:
+        """Normal random inputs (batch, *input_shape) where the model is."""
+        place = next(self.model.parameters(), torch.empty(0, device=self.device)).device
+        shape = (batch, *self.input_shape)
+        if place.type == "meta":
+            return torch.empty(shape, device=place)
+        stream = torch.Generator().manual_seed(self.seed)
+        return torch.randn(shape, generator=stream).to(place)

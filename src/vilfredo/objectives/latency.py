@@ -1,0 +1,60 @@
+"""How long an inference takes on this machine."""
+
+from __future__ import annotations
+
+import gc
+import statistics
+import time
+
+import torch
+
+from vilfredo.goal import KNOWN
+from vilfredo.objectives.candidate import Candidate
+from vilfredo.trial import Value
+
+GOAL = KNOWN["latency"]
+
+WARM_UP = 0.05  # seconds
+BUDGET = 0.2  # seconds of timed runs
+FEWEST, MOST = 5, 1000  # runs, whatever the budget says
+
+
+def objective(candidate: Candidate) -> Value:
+    """Wall seconds of one forward pass over `candidate.batch` inputs, on one thread or on the GPU.
+
+    After a warm-up, runs are timed for `BUDGET` seconds: `mean` is their median, since a run can be
+    disturbed but never be too fast; `sd` is 1.4826 times the median absolute deviation (the standard
+    deviation of undisturbed runs), `n` is how many runs there were. Nothing else should compute
+    meanwhile: see `Problem.quiet`.
+    """
+    model, x = candidate.model, candidate.sample(candidate.batch)
+    cuda = x.device.type == "cuda"
+    training, threads, collecting = model.training, torch.get_num_threads(), gc.isenabled()
+    model.eval()
+    torch.set_num_threads(1)
+    gc.disable()
+    times: list[float] = []
+    try:
+        with torch.inference_mode():
+            start = time.perf_counter()
+            while True:
+                model(x)
+                if time.perf_counter() - start > WARM_UP:
+                    break
+            if cuda:
+                torch.cuda.synchronize(x.device)
+            start = time.perf_counter()
+            while len(times) < FEWEST or (len(times) < MOST and time.perf_counter() - start < BUDGET):
+                before = time.perf_counter()
+                model(x)
+                if cuda:
+                    torch.cuda.synchronize(x.device)
+                times.append(time.perf_counter() - before)
+    finally:
+        model.train(training)
+        torch.set_num_threads(threads)
+        if collecting:
+            gc.enable()
+    middle = statistics.median(times)
+    spread = 1.4826 * statistics.median(abs(t - middle) for t in times)
+    return Value(middle, spread, len(times))
