@@ -71,7 +71,7 @@ def _written(value: float, sd: float = 0.0) -> str:
     """Three significant digits, or as many decimals as `sd` has meaning for."""
     size = abs(value)
     if size and not sd and (size < 1e-3 or size >= 1e6):
-        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e+")
+        return f"{value:.2e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     decimals = max(0, min(_decimals(sd) if sd > 0 else 2 - _exponent(size), 6))
     text = f"{value:.{decimals}f}"
     if sd <= 0 and decimals and abs(value - round(value)) < 1e-9 * max(1.0, size):

@@ -1,0 +1,185 @@
+// The selected network: its values, layers, family and history.
+function detailView() {
+  const place = byId("detail");
+  const originWords = { measured: "measured: run and observed", estimated: "estimated: computed from constants with a low and a high bound", forecast: "forecast: predicted before training was over" };
+
+  function line(v) {
+    const range = v.low !== null && v.high !== null ? h("div", { class: "quiet small" }, between(v.low, v.high, v.goal.unit)) : null;
+    const trained = v.fidelity !== null ? `, after ${plural(v.fidelity, "epoch")}` : "";
+    return h("tr", {}, h("td", {}, v.goal.label), h("td", { class: "number" }, show(v.mean, v.goal.unit, v.sd), range), h("td", { class: "quiet" }, v.split === "test" ? "test" : "val."), h("td", { class: "number quiet" }, v.n), h("td", {}, h("span", { class: `origin ${v.origin}`, title: originWords[v.origin] }, v.origin + trained)));
+  }
+
+  function values(row) {
+    const detail = detailOf(row);
+    if (!detail) {
+      const known = GOALS.filter(goal => mean(row, goal) !== null);
+      return [h("table", { class: "values wide" }, h("tbody", {}, known.map(goal => h("tr", {}, h("td", {}, goal.label), h("td", { class: "number" }, show(mean(row, goal), goal.unit)))))), h("p", { class: "quiet small" }, "Of dominated trials the page keeps the means. The rest: ", h("code", {}, `vilfredo show ${T.number[row]}`))];
+    }
+    const all = detail.values.map(unpack), pooled = all.filter(v => v.repeat === null), single = all.filter(v => v.repeat !== null);
+    const head = h("thead", {}, h("tr", {}, ["goal", "value ± sd", "split", "n", "origin"].map((t, i) => h("th", { class: i === 1 || i === 3 ? "number" : null, scope: "col" }, t))));
+    const used = ORIGINS.filter(o => pooled.some(v => v.origin === o));
+    return [
+      h("div", { class: "scroll" }, h("table", { class: "values wide" }, head, h("tbody", {}, pooled.map(line)))),
+      h("p", { class: "quiet small" }, used.map(o => originWords[o]).join("; "), "; n: independent measurements."),
+      single.length ? h("details", {}, h("summary", {}, `every single value (${single.length})`), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["goal", "value", "split", "seed no.", "trained", "origin"].map(t => h("th", { scope: "col" }, t)))), h("tbody", {}, single.map(v => h("tr", {}, h("td", {}, v.goal.label), h("td", { class: "number" }, show(v.mean, v.goal.unit, v.sd)), h("td", {}, v.split), h("td", {}, v.repeat), h("td", {}, v.fidelity === null ? "in full" : plural(v.fidelity, "epoch")), h("td", {}, v.origin))))))) : null,
+    ];
+  }
+
+  function render(row) {
+    const detail = detailOf(row), goal = GOALS.filter(goal => D.best[goal.name] === row);
+    const badge = (kind, text) => h("span", { class: `badge ${kind}` }, text);
+    const parents = T.parents[row], seconds = detail ? Object.entries(detail.seconds) : [];
+    put(place,
+      h("h3", { id: "detail-title" }, `Trial ${T.number[row]}`),
+      h("p", {}, FRONT.has(row) && badge("front", "on the front"), row === D.knee && badge("knee", "knee"), goal.map(x => badge("front", `${x.sense === "min" ? "lowest" : "highest"} ${x.label}`)), row === D.baseline && badge("base", "baseline"), BAD.has(row) && badge("bad", "beyond a limit"), T.state[row] !== "c" && badge("bad", STATES[T.state[row]]), detail && detail.confirmed > 0 && badge("", `confirmed with ${plural(detail.confirmed, "seed")}`), FRONT.has(row) && PARTIAL.has(row) && badge("bad", "not confirmed")),
+      values(row),
+      h("dl", { class: "pairs" },
+        h("dt", {}, "made by"), h("dd", {}, T.operators[T.operator[row]] || "–", parents.length ? [" of ", parents.map((p, i) => [i ? ", " : "", trialLink(p)])] : null),
+        detail && detail.generation !== null ? [h("dt", {}, "generation"), h("dd", {}, detail.generation)] : null,
+        T.epochs[row] ? [h("dt", {}, "trained"), h("dd", {}, plural(T.epochs[row], "epoch"), D.epochs ? ` of ${D.epochs}` : "")] : null,
+        h("dt", {}, "time"), h("dd", {}, duration(T.seconds[row]), seconds.length > 1 ? h("span", { class: "quiet" }, ` (${seconds.map(([s, t]) => `${s} ${duration(t)}`).join(", ")})`) : null),
+        detail && detail.attempts.length > 1 ? [h("dt", {}, "attempts"), h("dd", {}, plural(detail.attempts.length, "attempt"), detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
+        detail && detail.failure ? [h("dt", {}, "failure"), h("dd", {}, `${detail.failure[0]}: ${detail.failure[1]}`)] : null),
+      detail ? h("p", { class: "small" }, h("a", { href: "#network" }, "Layers, family and learning curve")) : null);
+  }
+  chosen.watchers.push(render);
+}
+
+function networkView() {
+  const place = byId("network-body"), title = byId("network-title");
+  let depth = 3;
+
+  function render(row) {
+    title.textContent = `Trial ${T.number[row]}: the network`;
+    const detail = detailOf(row);
+    const tree = h("div", { class: "scroll tree" });
+    const drawTree = () => put(tree, familyTree(row, depth));
+    const family = T.parents[row].length ? [h("h3", {}, "Family"), h("div", { class: "controls" }, select("generations", [[1, "1"], [2, "2"], [3, "3"], [5, "5"], [99, "all"]], depth, v => { depth = Number(v); drawTree(); })), tree] : [h("h3", {}, "Family"), h("p", { class: "quiet" }, "No parents: it was drawn at random, or given.")];
+    if (T.parents[row].length) drawTree();
+    if (!detail) { put(place, h("p", { class: "quiet" }, "Layers and genomes are kept for the front, the baseline and their ancestors."), ...family); return; }
+    const layers = detail.layers.length ? [h("h3", {}, `Layers (${detail.layers.length})`), h("div", { class: "scroll layers", tabindex: 0, role: "group", "aria-label": "drawing of the layers" }, drawLayers(detail.layers, T.number[row]))] : null;
+    const curve = h("div", { class: "plot" });
+    const rest = h("div", {}, family, Object.keys(detail.epochs.curves || {}).length ? [h("h3", {}, "Learning curve"), curve] : null,
+      h("h3", {}, "Genome"), h("pre", { tabindex: 0, "aria-label": "genome" }, JSON.stringify(detail.genome, null, 1).replace(/\n\s+(?=[^\n]{0,24}[,\]}]?\n)/g, " ").slice(0, 6000)),
+      h("p", { class: "quiet small" }, `seed ${detail.seed}`));
+    put(place, layers ? h("div", { class: "halves" }, h("div", {}, layers), rest) : rest);
+    if (curve.isConnected) drawInto(curve, width => put(curve, ownCurve(detail, width)));
+  }
+  chosen.watchers.push(render);
+}
+
+const KIND = { conv: "conv", max_pool: "pool", avg_pool: "pool", global_pool: "pool", dense: "dense", batch_norm: "norm", layer_norm: "norm" };
+const FOLDED = new Set(["batch_norm", "layer_norm", "relu", "tanh", "sigmoid", "gelu", "dropout", "identity", "flatten"]);
+
+// Layers from top to bottom; one row each, what only follows (batch norm, ReLU) written into the row of
+// what it follows. An edge that skips rows is an arc on the right.
+function drawLayers(layers, number) {
+  const texts = D.detail.texts;
+  const nodes = [{ op: "input", text: "", shape: "", inputs: [] }];
+  const nodeOf = new Map([[-1, 0]]);
+  const uses = new Map();
+  layers.forEach((l, i) => (l[3] || [i - 1]).forEach(p => uses.set(p, (uses.get(p) || 0) + 1)));
+  layers.forEach((layer, i) => {
+    const [op, text, shape] = layer.slice(0, 3).map(t => texts[t]), inputs = layer[3] || [i - 1];
+    const last = nodes[nodes.length - 1];
+    if (FOLDED.has(op) && nodes.length > 1 && inputs.length === 1 && nodeOf.get(inputs[0]) === nodes.length - 1 && uses.get(inputs[0]) === 1 && inputs[0] === i - 1) {
+      last.folded.push(op.replaceAll("_", " ") + (text ? ` (${text})` : "")); last.shape = shape;
+      nodeOf.set(i, nodes.length - 1);
+    } else { nodes.push({ op, text, shape, inputs: inputs.map(p => nodeOf.get(p) ?? 0), folded: [] }); nodeOf.set(i, nodes.length - 1); }
+  });
+  const tall = node => node.folded && node.folded.length ? 40 : 26, gap = 15, boxWidth = 300, left = 8;
+  let y = 4;
+  for (const node of nodes) { node.y = y; node.h = tall(node); y += node.h + gap; }
+  const arcs = [];
+  nodes.forEach((node, i) => node.inputs.forEach(p => { if (p < i - 1) arcs.push([p, i]); }));
+  const lanes = [];
+  arcs.sort((a, b) => (a[1] - a[0]) - (b[1] - b[0]));
+  for (const arc of arcs) { let lane = 0; while (lanes[lane] && lanes[lane].some(o => arc[0] < o[1] && o[0] < arc[1])) lane++; (lanes[lane] ||= []).push(arc); arc.push(lane); }
+  const width = left + boxWidth + 16 + lanes.length * 13 + (lanes.length ? 16 : 0), height = y;
+  const svg = g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", class: "drawing", "data-trial": number, "aria-label": `${plural(nodes.length - 1, "block")}: ${nodes.slice(1).map(n => `${n.op} ${n.text}`.trim()).join("; ").slice(0, 900)}` });
+  svg.append(g("defs", {}, g("marker", { id: "arrow", viewBox: "0 0 6 6", refX: 5, refY: 3, markerWidth: 6, markerHeight: 6, orient: "auto" }, g("path", { d: "M0 0L6 3L0 6z", fill: "context-stroke" }))));
+  nodes.forEach((node, i) => {
+    if (node.inputs.includes(i - 1)) { const from = nodes[i - 1]; svg.append(g("line", { class: "edge", x1: left + 40, x2: left + 40, y1: from.y + from.h, y2: node.y - 1, "marker-end": "url(#arrow)" })); }
+    svg.append(g("g", { class: `node ${KIND[node.op] || "other"}` },
+      g("rect", { x: left, y: node.y, width: boxWidth, height: node.h, rx: 5 }),
+      g("text", { x: left + 9, y: node.y + 17 }, cut(`${node.op.replaceAll("_", " ")} ${node.text}`.trim(), node.shape.length > 9 ? 30 : 34), g("title", {}, `${node.op} ${node.text}`)),
+      g("text", { x: left + boxWidth - 9, y: node.y + 17, "text-anchor": "end", class: "shape" }, node.shape),
+      node.folded && node.folded.length ? g("text", { x: left + 9, y: node.y + 33, class: "shape" }, cut(node.folded.join(" · "), 46)) : null));
+  });
+  for (const [p, i, lane] of arcs) {
+    const a = nodes[p], b = nodes[i], x = left + boxWidth, out = x + 18 + lane * 13, y1 = a.y + a.h - 8, y2 = b.y + 8;
+    svg.append(g("path", { class: "skip-edge", d: `M${x} ${y1}C${out + 8} ${y1} ${out} ${y1 + 8} ${out} ${Math.min((y1 + y2) / 2, y1 + 20)}V${Math.max((y1 + y2) / 2, y2 - 20)}C${out} ${y2 - 8} ${out + 8} ${y2} ${x + 1} ${y2}`, "marker-end": "url(#arrow)" }));
+  }
+  return svg;
+}
+const cut = (text, most) => text.length > most ? text.slice(0, most - 1) + "…" : text;
+
+// Ancestors to the right of their children, one column per generation.
+function familyTree(row, depth) {
+  const level = new Map([[row, 0]]);
+  let edge = [row];
+  for (let d = 1; d <= depth && edge.length; d++) {
+    const next = [];
+    for (const child of edge) for (const p of T.parents[child]) { const r = ROW.get(p); if (r !== undefined && !level.has(r)) { level.set(r, d); next.push(r); } }
+    edge = next;
+    if (level.size > 150) break;
+  }
+  const rows = [...level.keys()].sort((a, b) => T.number[b] - T.number[a]);
+  for (const r of rows) for (const p of T.parents[r]) { const q = ROW.get(p); if (level.has(q) && level.get(q) <= level.get(r)) level.set(q, level.get(r) + 1); }
+  const columns = [];
+  for (const r of rows) (columns[level.get(r)] ||= []).push(r);
+  const filled = columns.filter(Boolean);
+  const w = 148, hgt = 40, gapX = 34, gapY = 9, most = Math.max(...filled.map(c => c.length));
+  const height = most * (hgt + gapY) + 8, width = filled.length * (w + gapX) - gapX + 8, spot = new Map();
+  filled.forEach((column, d) => {
+    const around = r => { const kids = [...spot.keys()].filter(k => T.parents[k].includes(T.number[r])); return kids.length ? kids.reduce((s, k) => s + spot.get(k)[1], 0) / kids.length : 0; };
+    column.sort((a, b) => around(a) - around(b));
+    const top = (height - column.length * (hgt + gapY) + gapY) / 2;
+    column.forEach((r, i) => spot.set(r, [4 + d * (w + gapX), top + i * (hgt + gapY)]));
+  });
+  const svg = g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Family tree of trial ${T.number[row]}` });
+  for (const [r, [x, y]] of spot) for (const p of T.parents[r]) {
+    const to = spot.get(ROW.get(p));
+    if (!to) continue;
+    const x1 = x + w, y1 = y + hgt / 2, x2 = to[0], y2 = to[1] + hgt / 2, m = (x1 + x2) / 2;
+    svg.append(g("path", { class: "edge", d: `M${x1} ${y1}C${m} ${y1} ${m} ${y2} ${x2} ${y2}` }));
+  }
+  const shown = GOALS.filter(goal => goal.ranked).slice(0, 2);
+  for (const [r, [x, y]] of spot) {
+    const go = () => choose(r);
+    svg.append(g("g", { class: "kin" + (FRONT.has(r) ? " on-front" : "") + (r === row ? " chosen" : ""), tabindex: 0, role: "button", "aria-label": `${spoken(r)}, made by ${T.operators[T.operator[r]]}`, onclick: go, onkeydown: event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); go(); } } },
+      g("title", {}, `${spoken(r)}; made by ${T.operators[T.operator[r]] || "–"}`),
+      g("rect", { x, y, width: w, height: hgt, rx: 5 }),
+      g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 15))),
+      g("text", { x: x + 8, y: y + 32, class: "values" }, cut(shown.map(goal => show(mean(r, goal), goal.unit)).join(" · "), 25))));
+  }
+  return svg;
+}
+
+function seriesOf(detail) {
+  const epochs = detail.epochs;
+  if (!epochs.curves) return [];
+  return Object.entries(epochs.curves).map(([place, values]) => ({ metric: D.detail.metrics[place], values, indices: epochs.indices || values.map((_, i) => i + 1) }));
+}
+const baseName = metric => metric.replace(/^(train|training|validation|valid|val|test)[_/]/, "");
+const isTrain = metric => /^train/.test(metric);
+
+// Small drawings side by side: one per thing that was recorded, training dashed.
+function ownCurve(detail, width) {
+  const groups = new Map();
+  for (const series of seriesOf(detail)) { const name = baseName(series.metric); if (!groups.has(name)) groups.set(name, []); groups.get(name).push(series); }
+  const each = groups.size > 1 && width > 420 ? Math.floor(width / 2) - 8 : width;
+  return h("div", { class: "controls" }, [...groups].slice(0, 6).map(([name, series]) => {
+    const height = 170, box = { width: each, height, left: 54, right: 8, top: 22, bottom: 26 };
+    const x = scaleFor(...extent(series.flatMap(s => s.indices)), box.left, each - box.right), y = scaleFor(...pad(extent(series.flatMap(s => s.values))), height - box.bottom, box.top, { unit: unitOf(name) });
+    return g("svg", { width: each, height, viewBox: `0 0 ${each} ${height}`, role: "img", "aria-label": `${name} by epoch` }, axes(x, y, { ...box, yUnit: unitOf(name), xUnit: "", yName: `${name.replaceAll("_", " ")}${series.some(s => isTrain(s.metric)) && series.length > 1 ? " (training dashed)" : ""}` }),
+      series.map(s => g("path", { class: "line chosen" + (isTrain(s.metric) ? " train" : ""), d: pathOf(s.indices, s.values, x, y) })));
+  }));
+}
+const pad = ([low, high]) => { const space = (high - low || Math.abs(high) || 1) * 0.06; return [low >= 0 ? Math.max(0, low - space) : low - space, high + space]; };
+const unitOf = name => (GOALS.find(goal => goal.name === name) || { unit: /^(acc|accuracy|error)$/.test(name) ? "fraction" : "" }).unit;
+function pathOf(xs, ys, x, y) {
+  let path = "", pen = "M";
+  ys.forEach((v, i) => { if (v === null) { pen = "M"; return; } path += `${pen}${round1(x(xs[i]))} ${round1(y(v))}`; pen = "L"; });
+  return path;
+}
