@@ -336,6 +336,8 @@ class Search:
 
     def _finish(self, running: Running, outcome: Outcome) -> Trial:
         trial = self._merge(running, outcome)
+        for note in outcome.notes:
+            self.store.append_event("note", {"trial": running.number, "note": note})
         self.store.append_trial(running.ticket, trial)
         del self.running[running.ticket]
         self._know(running.work, running.number, trial)
