@@ -1,0 +1,339 @@
+"""A spec with its names looked up: what will be called, with which options. Nothing is built yet."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from vilfredo.goal import Goal, goal
+from vilfredo.spec import names
+from vilfredo.trial import JSON
+
+Mistakes = list[tuple[str, str]]  # (path in the file, sentence)
+
+GIVEN: Mapping[str, tuple[str, ...]] = {
+    "problem": ("space", "data", "goals", "objectives"),
+    "space": ("items", "input", "outputs"),
+    "optimizer": ("space", "goals", "seed"),
+    "stopper": ("goals", "seed"),
+    "executor": ("problem", "deadline", "memory", "workers", "threads", "gpus"),
+}
+"""The constructors' parameters that the program fills, by kind; all others are options."""
+
+REFERENCES = ("function", "module", "baseline")
+"""Options of a problem that may be "package.module:Name" and then are that object."""
+
+LIMITS = ("deadline", "memory", "workers", "threads", "gpus")
+"""What the executor's own table checks; an executor that has no such parameter must not be given it."""
+
+_GOAL_ENTRIES = ("use", "sense", "unit", "max", "min", "ranked")
+_DATA_OPTIONS = ("train_size", "validation_size", "test_size")
+
+
+@dataclass(frozen=True)
+class Call:
+    """What to call and with which options; `path` is where in the file it stands."""
+
+    path: str
+    target: Callable[..., Any]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, **given: Any) -> Any:
+        """Call it with the options and with those of `given` that it has parameters for."""
+        wanted = names.parameters(self.target)
+        anything = any(p.kind is p.VAR_KEYWORD for p in wanted.values())
+        extra = {n: v for n, v in given.items() if anything or n in wanted}
+        return self.target(**{**self.options, **extra})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The calls of a spec; None where the spec has no such table or it is wrong."""
+
+    problem: Call | None = None
+    data: Call | None = None
+    space: Call | None = None
+    optimizer: Call | None = None
+    stopper: Call | None = None
+    executor: Call | None = None
+    goals: tuple[Goal, ...] = ()
+    objectives: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+
+
+def make(data: Mapping[str, JSON], broken: Collection[str] = ()) -> tuple[Plan, Mistakes]:
+    """The plan of a spec's mapping and all that is wrong with its names and options.
+
+    Entries whose paths are in `broken` are known to be malformed and are passed over.
+    """
+    mistakes: Mistakes = []
+    folder = data.get("folder", "")
+    folder = folder if isinstance(folder, str) else ""
+
+    def table(name: str, use: str | None) -> dict[str, Any] | None:
+        value = data.get(name)
+        if {name, f"{name}.use"} & set(broken) or (value is None and use is None):
+            return None
+        raw = {} if value is None else {"use": value} if isinstance(value, str) else dict(value)
+        raw = {n: v for n, v in raw.items() if f"{name}.{n}" not in broken}
+        return {"use": use, **raw} if use else raw
+
+    plan = Plan()
+    problem = table("problem", "supervised" if "problem" in data else None)
+    if problem is not None:
+        plan = _problem(plan, problem, folder, mistakes)
+        plan = replace(plan, space=_space(table("space", "chain"), folder, mistakes))
+        if "goals" not in broken:
+            plan = _goals(plan, data.get("goals"), folder, mistakes, broken)
+    optimizer = _part("optimizer", table("optimizer", "steady"), folder, mistakes)
+    stopper = _part("stopper", table("stopper", None), folder, mistakes)
+    executor = _executor(table("executor", "local"), folder, mistakes)
+    plan = replace(plan, optimizer=optimizer, stopper=stopper, executor=executor)
+    _try(plan, mistakes)
+    return plan, mistakes
+
+
+def _part(
+    kind: str,
+    table: dict[str, Any] | None,
+    folder: str,
+    mistakes: Mistakes,
+    path: str = "",
+    known: Collection[str] = (),
+) -> Call | None:
+    """The call of a table of any kind: the name looked up, the options against the signature."""
+    if table is None:
+        return None
+    path = path or kind
+    options = {name: value for name, value in table.items() if name != "use" and value is not None}
+    target = _found(kind, table["use"], folder, f"{path}.use", mistakes)
+    if target is None:
+        return None
+    good, wrong = names.check(target, options, GIVEN.get(kind, ()), known=known)
+    mistakes.extend((f"{path}.{option}", sentence) for option, sentence in wrong)
+    return None if wrong else Call(path, target, good)
+
+
+def _found(kind: str, use: str, folder: str, path: str, mistakes: Mistakes) -> Callable[..., Any] | None:
+    try:
+        target = names.find(kind, use, folder)
+    except ValueError as problem:
+        mistakes.append((path, str(problem)))
+        return None
+    if not callable(target):
+        mistakes.append((path, f"{use!r} is no class or function but {type(target).__name__}"))
+        return None
+    return target
+
+
+def _problem(plan: Plan, table: dict[str, Any], folder: str, mistakes: Mistakes) -> Plan:
+    table = {name: value for name, value in table.items() if value is not None}
+    for name in REFERENCES:
+        if names.is_reference(table.get(name)):
+            try:
+                table[name] = names.reference(table[name], folder)
+            except ValueError as problem:
+                mistakes.append((f"problem.{name}", str(problem)))
+                return plan
+    target = _found("problem", table["use"], folder, "problem.use", mistakes)
+    if target is None:
+        return plan
+    wanted = names.parameters(target)
+    call = None
+    if "data" in wanted:
+        source = table.pop("data", None)
+        sizes = {n: table.pop(n) for n in _DATA_OPTIONS if n in table and n not in wanted}
+        call = _data(source, sizes, folder, mistakes)
+    problem_call = _part("problem", table, folder, mistakes)
+    return replace(plan, problem=problem_call, data=call)
+
+
+def _data(source: JSON, sizes: Mapping[str, JSON], folder: str, mistakes: Mistakes) -> Call | None:
+    path = "problem.data"
+    known = names.near("", names.known("data"))
+    if source is None:
+        mistakes.append((path, f"is missing; {known}"))
+        return None
+    if isinstance(source, str) and source:
+        source = {"use": source}
+    if not isinstance(source, Mapping) or not isinstance(source.get("use"), str):
+        mistakes.append((path, f"must be a name or a table with a name to use; {known}"))
+        return None
+    table = {**sizes, **source}
+    if isinstance(table.get("path"), str):
+        table["path"] = str(Path(folder) / Path(table["path"]).expanduser())
+    return _part("data", table, folder, mistakes, path)
+
+
+def _space(table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> Call | None:
+    if table is None or table["use"] != "parameters":
+        return _part("space", table, folder, mistakes)
+    from vilfredo.spaces.parameters import Choice, Float, Int
+
+    kinds: Mapping[str, type[Any]] = {"float": Float, "int": Int, "choice": Choice}
+    items: dict[str, Any] = {}
+    rest: dict[str, Any] = {}
+    before = len(mistakes)
+    for name, entry in table.items():
+        if not isinstance(entry, Mapping):
+            rest[name] = entry
+            continue
+        path = f"space.{name}"
+        named = [kind for kind in kinds if kind in entry]
+        if len(named) != 1:
+            unknown = next((k for k in entry if k not in (*kinds, "log", "step", "when")), "")
+            hint = f"; {names.near(unknown, kinds)}" if unknown and not named else ""
+            mistakes.append(
+                (path, f"must have one of float = [low, high], int = [low, high], choice = […]{hint}")
+            )
+            continue
+        kind = named[0]
+        more = {n: v for n, v in entry.items() if n != kind}
+        bounds = entry[kind]
+        if not isinstance(bounds, list | tuple) or (kind != "choice" and len(bounds) != 2):
+            wanted = "a list of options" if kind == "choice" else "[low, high]"
+            mistakes.append((f"{path}.{kind}", f"must be {wanted}, not {bounds!r}"))
+            continue
+        good, wrong = names.check(kinds[kind], more, ("low", "high", "options"))
+        mistakes.extend((f"{path}.{option}", sentence) for option, sentence in wrong)
+        if wrong:
+            continue
+        try:
+            first = (tuple(bounds),) if kind == "choice" else tuple(bounds)
+            items[name] = kinds[kind](*first, **good)
+        except ValueError as problem:
+            mistakes.append((path, str(problem)))
+    call = _part("space", rest, folder, mistakes)
+    if call is None or len(mistakes) > before:
+        return None
+    if not items:
+        mistakes.append(("space", "has no parameters; write for example [space.lr] float = [1e-4, 1e-1]"))
+        return None
+    return replace(call, options={**call.options, "items": items})
+
+
+def _goals(plan: Plan, value: JSON, folder: str, mistakes: Mistakes, broken: Collection[str]) -> Plan:
+    """Goals and, for a problem that takes objectives, the functions that compute them."""
+    if plan.problem is None:
+        return plan
+    ours = "objectives" in names.parameters(plan.problem.target)
+    if value is None:
+        if not ours:
+            mistakes.append(("goals", "is missing; write for example goals = ['error']"))
+            return plan
+        value = {"error": {}, "latency": {}, "parameters": {}}
+    tables = value if isinstance(value, Mapping) else {name: {} for name in value}
+    goals: list[Goal] = []
+    objectives: dict[str, Callable[..., Any]] = {}
+    for name, table in tables.items():
+        path = f"goals.{name}"
+        if any(b == path or b.startswith(path + ".") for b in broken):
+            continue
+        options = {n: v for n, v in table.items() if n not in _GOAL_ENTRIES and v is not None}
+        base = None
+        if ours:
+            found = _objective(name, table.get("use"), options, folder, path, mistakes)
+            if found is None:
+                continue
+            objectives[name], base = found
+        elif table.get("use") or options:
+            first = "use" if table.get("use") else next(iter(options))
+            allowed = names.near(first, [e for e in _GOAL_ENTRIES if e != "use"])
+            mistakes.append(
+                (f"{path}.{first}", f"unknown entry: this problem computes its goals itself; {allowed}")
+            )
+            continue
+        made = _goal(name, base, table, path, mistakes)
+        if made is not None:
+            goals.append(made)
+    if goals and len(goals) == len(tables) and not any(g.ranked for g in goals):
+        mistakes.append(("goals", "none is ranked, so there is nothing to search for"))
+    return replace(plan, goals=tuple(goals), objectives=objectives)
+
+
+def _objective(
+    name: str, use: str | None, options: Mapping[str, Any], folder: str, path: str, mistakes: Mistakes
+) -> tuple[Callable[..., Any], Goal | None] | None:
+    import sys
+
+    if use is None and name not in names.known("goal"):
+        text = f"nothing computes this goal; {names.near(name, names.known('goal'))}"
+        mistakes.append((path, f"{text}; your own function is given by use = 'package.module:function'"))
+        return None
+    function = _found("goal", use or name, folder, f"{path}.use" if use else path, mistakes)
+    if function is None:
+        return None
+    good, wrong = names.check(function, options, skip=1)
+    for option, sentence in wrong:
+        if sentence.startswith("unknown"):
+            allowed = [*_GOAL_ENTRIES, *list(names.parameters(function))[1:]]
+            sentence = f"unknown entry; {names.near(option, allowed)}"
+        mistakes.append((f"{path}.{option}", sentence))
+    if wrong:
+        return None
+    module = sys.modules.get(getattr(function, "__module__", ""))
+    base = getattr(module, "GOAL", None)
+    return (functools.partial(function, **good) if good else function), base if isinstance(
+        base, Goal
+    ) else None
+
+
+def _goal(
+    name: str, base: Goal | None, table: Mapping[str, Any], path: str, mistakes: Mistakes
+) -> Goal | None:
+    changes = {n: table[n] for n in _GOAL_ENTRIES if n != "use" and table.get(n) is not None}
+    unit = changes.get("unit", base.unit if base else goal(name).unit)
+    bad = False
+    for limit in ("max", "min"):
+        if limit in changes:
+            try:
+                changes[limit] = getattr(goal(name, unit=unit, **{limit: changes[limit]}), limit)
+            except ValueError as problem:
+                mistakes.append((f"{path}.{limit}", str(problem)))
+                bad = True
+    if bad:
+        return None
+    made = goal(name, **changes) if base is None else replace(base, **{"name": name, **changes})
+    if made.max is not None and made.min is not None and made.min > made.max:
+        mistakes.append((path, f"no value is at least {table['min']} and at most {table['max']}"))
+        return None
+    return made
+
+
+def _executor(table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> Call | None:
+    if table is None:
+        return None
+    own = {n: table[n] for n in LIMITS if table.get(n) is not None}
+    call = _part(
+        "executor", {n: v for n, v in table.items() if n not in (*LIMITS, "retries")}, folder, mistakes
+    )
+    if call is None:
+        return None
+    wanted = names.parameters(call.target)
+    if not any(p.kind is p.VAR_KEYWORD for p in wanted.values()):
+        for name in own:
+            if name not in wanted:
+                allowed = [n for n in wanted if n != "problem"] + ["retries"]
+                mistakes.append(
+                    (f"executor.{name}", f"{table['use']!r} has no such option; {names.near('', allowed)}")
+                )
+    return call
+
+
+def _try(plan: Plan, mistakes: Mistakes) -> None:
+    """Build what is cheap: only constructors know which values are in range."""
+    if plan.space is None:
+        return
+    try:
+        space = plan.space()
+    except (ValueError, TypeError) as problem:
+        mistakes.append(("space", str(problem)))
+        return
+    if plan.optimizer is None or not plan.goals:
+        return
+    try:
+        plan.optimizer(space=space, goals=plan.goals, seed=0)
+    except (ValueError, TypeError) as problem:
+        mistakes.append(("optimizer", str(problem)))
