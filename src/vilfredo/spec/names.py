@@ -135,13 +135,13 @@ def check(
     options: Mapping[str, Any],
     given: Collection[str] = (),
     skip: int = 0,
-    known: Collection[str] = (),
+    also: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     """Options against the signature of `target`: those that fit (lists as tuples where tuples are
     asked for), and what is wrong with the others as (option, sentence).
 
     `given` are parameters that are no options, because the program fills them; the first `skip`
-    parameters are not options either; `known` are options that somebody else takes.
+    parameters are not options either; `also` are options that somebody else takes.
     """
     signature = list(parameters(target).items())[skip:]
     named = [n for n, p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
@@ -152,7 +152,7 @@ def check(
     wrong: list[tuple[str, str]] = []
     for option, value in options.items():
         if option not in allowed and not anything:
-            wrong.append((option, f"unknown option; {near(option, {*allowed, *known})}"))
+            wrong.append((option, f"unknown option; {near(option, {*allowed, *also})}"))
             continue
         good[option], sentence = _fit(value, types.get(option, Any))
         if sentence:
@@ -202,6 +202,7 @@ _WORDS: Mapping[Any, str] = {
     float: "a number",
     str: "text",
     bool: "true or false",
+    Path: "a path",
     type(None): "",
 }
 

@@ -101,9 +101,12 @@ def _part(
     folder: str,
     mistakes: Mistakes,
     path: str = "",
-    known: Collection[str] = (),
+    also: Collection[str] = (),
 ) -> Call | None:
-    """The call of a table of any kind: the name looked up, the options against the signature."""
+    """The call of a table of any kind: the name looked up, the options against the signature.
+
+    `also` are entries that somebody else has checked, to be named where one is misspelt.
+    """
     if table is None:
         return None
     path = path or kind
@@ -111,12 +114,13 @@ def _part(
     target = _found(kind, table["use"], folder, f"{path}.use", mistakes)
     if target is None:
         return None
-    good, wrong = names.check(target, options, GIVEN.get(kind, ()), known=known)
+    good, wrong = names.check(target, options, GIVEN.get(kind, ()), also=also)
     mistakes.extend((f"{path}.{option}", sentence) for option, sentence in wrong)
     return None if wrong else Call(path, target, good)
 
 
 def _found(kind: str, use: str, folder: str, path: str, mistakes: Mistakes) -> Callable[..., Any] | None:
+    target: Any
     try:
         target = names.find(kind, use, folder)
     except ValueError as problem:
@@ -125,7 +129,8 @@ def _found(kind: str, use: str, folder: str, path: str, mistakes: Mistakes) -> C
     if not callable(target):
         mistakes.append((path, f"{use!r} is no class or function but {type(target).__name__}"))
         return None
-    return target
+    made: Callable[..., Any] = target
+    return made
 
 
 def _problem(plan: Plan, table: dict[str, Any], folder: str, mistakes: Mistakes) -> Plan:
@@ -170,46 +175,24 @@ def _data(source: JSON, sizes: Mapping[str, JSON], folder: str, mistakes: Mistak
 def _space(table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> Call | None:
     if table is None or table["use"] != "parameters":
         return _part("space", table, folder, mistakes)
-    from vilfredo.spaces.parameters import Choice, Float, Int
+    from vilfredo.spaces.parameters import from_mapping
 
-    kinds: Mapping[str, type[Any]] = {"float": Float, "int": Int, "choice": Choice}
-    items: dict[str, Any] = {}
-    rest: dict[str, Any] = {}
+    tables = {name: entry for name, entry in table.items() if isinstance(entry, Mapping)}
+    call = _part("space", {n: v for n, v in table.items() if n not in tables}, folder, mistakes)
     before = len(mistakes)
-    for name, entry in table.items():
-        if not isinstance(entry, Mapping):
-            rest[name] = entry
-            continue
-        path = f"space.{name}"
-        named = [kind for kind in kinds if kind in entry]
-        if len(named) != 1:
-            unknown = next((k for k in entry if k not in (*kinds, "log", "step", "when")), "")
-            hint = f"; {names.near(unknown, kinds)}" if unknown and not named else ""
-            mistakes.append(
-                (path, f"must have one of float = [low, high], int = [low, high], choice = […]{hint}")
-            )
-            continue
-        kind = named[0]
-        more = {n: v for n, v in entry.items() if n != kind}
-        bounds = entry[kind]
-        if not isinstance(bounds, list | tuple) or (kind != "choice" and len(bounds) != 2):
-            wanted = "a list of options" if kind == "choice" else "[low, high]"
-            mistakes.append((f"{path}.{kind}", f"must be {wanted}, not {bounds!r}"))
-            continue
-        good, wrong = names.check(kinds[kind], more, ("low", "high", "options"))
-        mistakes.extend((f"{path}.{option}", sentence) for option, sentence in wrong)
-        if wrong:
-            continue
+    for name, entry in tables.items():
         try:
-            first = (tuple(bounds),) if kind == "choice" else tuple(bounds)
-            items[name] = kinds[kind](*first, **good)
+            from_mapping({name: {n: v for n, v in entry.items() if n != "when"}})
         except ValueError as problem:
-            mistakes.append((path, str(problem)))
-    call = _part("space", rest, folder, mistakes)
+            mistakes.append((f"space.{name}", str(problem)))
+    if not tables:
+        mistakes.append(("space", "has no parameters; write for example [space.lr] float = [1e-4, 1e-1]"))
     if call is None or len(mistakes) > before:
         return None
-    if not items:
-        mistakes.append(("space", "has no parameters; write for example [space.lr] float = [1e-4, 1e-1]"))
+    try:
+        items = from_mapping(tables).items
+    except ValueError as problem:  # conditions are of several parameters
+        mistakes.append(("space", str(problem)))
         return None
     return replace(call, options={**call.options, "items": items})
 
@@ -306,9 +289,8 @@ def _executor(table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> 
     if table is None:
         return None
     own = {n: table[n] for n in LIMITS if table.get(n) is not None}
-    call = _part(
-        "executor", {n: v for n, v in table.items() if n not in (*LIMITS, "retries")}, folder, mistakes
-    )
+    rest = {n: v for n, v in table.items() if n not in (*LIMITS, "retries")}
+    call = _part("executor", rest, folder, mistakes, also=(*LIMITS, "retries"))
     if call is None:
         return None
     wanted = names.parameters(call.target)
