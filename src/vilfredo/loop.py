@@ -63,7 +63,7 @@ class Search:
     `budget` bounds new candidates; `confirm` is the number of training seeds with which each member of
     the final front is measured on the test set (0: not at all); `initial` works run first; a work whose
     worker is killed from outside is tried again up to `retries` times; `quota` bounds the bytes of
-    artifacts. Leaving the loop closes the executor.
+    artifacts; a checkpoint is written whenever more than `checkpoint_seconds` of training would be lost. Leaving the loop closes the executor.
     """
 
     def __init__(
@@ -80,6 +80,7 @@ class Search:
         initial: Sequence[Work] = (),
         retries: int = 2,
         quota: int | None = None,
+        checkpoint_seconds: float = 30.0,
     ) -> None:
         self.problem = problem
         self.optimizer = optimizer
@@ -92,6 +93,7 @@ class Search:
         self.initial = list(initial)
         self.retries = retries
         self.quota = quota
+        self.checkpoint_seconds = checkpoint_seconds
         self.goals: Sequence[Goal] = problem.goals
 
         self.trials: dict[int, Trial] = {}
@@ -257,6 +259,7 @@ class Search:
             resume=artifacts.find(folder, work.repeat),
             parents={p: a for p, a in parents.items() if a is not None},
             judged=self.stopper is not None and work.repeat == 0 and work.operator != "confirm",
+            checkpoint_seconds=self.checkpoint_seconds,
         )
 
     # -- what comes back --------------------------------------------------------------------------

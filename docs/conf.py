@@ -1,0 +1,13 @@
+"""Sphinx configuration."""
+
+project = "Vilfredo"
+author = "The Vilfredo developers"
+copyright = "2026, the Vilfredo developers"  # noqa: A001
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+html_theme = "furo"
+html_title = "Vilfredo"
+myst_enable_extensions = ["colon_fence"]
+myst_heading_anchors = 3
+autodoc_typehints = "description"
+autodoc_member_order = "bysource"
+exclude_patterns = ["_build"]
