@@ -24,6 +24,7 @@ def write(path: str | Path, arrays: Mapping[str, NDArray[Any]], epochs: Sequence
 
     Raises `OSError` if the disk is full or read-only; nothing is written over then.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     target = Path(path)
@@ -31,10 +32,12 @@ def write(path: str | Path, arrays: Mapping[str, NDArray[Any]], epochs: Sequence
     metadata = {"epochs": json.dumps([[e.index, dict(e.metrics), e.seconds] for e in epochs])}
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, str(partial), metadata)
+        save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, str(partial), metadata)
         with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, target)
+    except SafetensorError as problem:  # what safetensors makes of a full disk
+        raise OSError(str(problem)) from problem
     finally:
         partial.unlink(missing_ok=True)
     return Artifact(str(target), epochs[-1].index if epochs else 0, target.stat().st_size)
@@ -58,12 +61,14 @@ def read(artifact: Artifact | str | Path) -> tuple[dict[str, NDArray[Any]], tupl
 
 
 def find(folder: str | Path, repeat: int) -> Artifact | None:
-    """What training with seed `repeat` left in `folder`: its model, else its checkpoint, else None.
+    """What training with seed `repeat` left in `folder`: its model or its checkpoint, the one with more
+    epochs; None if neither is there.
 
     A file that cannot be read counts as none: the training starts again.
     """
     from safetensors import SafetensorError, safe_open
 
+    found: list[Artifact] = []
     for name in (f"model-{repeat}.safetensors", f"checkpoint-{repeat}.safetensors"):
         path = Path(folder) / name
         if not path.exists():
@@ -73,8 +78,8 @@ def find(folder: str | Path, repeat: int) -> Artifact | None:
                 rows = json.loads((file.metadata() or {}).get("epochs", "[]"))
         except (OSError, SafetensorError, ValueError):
             continue
-        return Artifact(str(path), rows[-1][0] if rows else 0, path.stat().st_size)
-    return None
+        found.append(Artifact(str(path), rows[-1][0] if rows else 0, path.stat().st_size))
+    return max(found, key=lambda artifact: artifact.epoch, default=None)
 
 
 def size(folder: str | Path) -> int:
