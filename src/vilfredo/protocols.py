@@ -73,7 +73,8 @@ class Snapshot:
     """What `train` yields after each epoch: the metrics, and how to get a checkpoint if one is wanted.
 
     `checkpoint()` returns arrays from which `train(..., resume=...)` goes on exactly as if it had not
-    stopped; called after the last epoch it may leave out what only training needs. `seconds` is set
+    stopped; resumed at or beyond the epoch that is asked for, `train` yields nothing and returns the
+    model. Called after the last epoch it may leave out what only training needs. `seconds` is set
     by `evaluation`, which holds the clock.
     """
 
@@ -133,6 +134,7 @@ class Outcome:
     seconds: Mapping[str, float] = field(default_factory=dict)
     failure: Failure | None = None
     artifact: Artifact | None = None
+    notes: tuple[str, ...] = ()  # what went wrong without harm to the values: a full disk, a damaged artifact
 
 
 @dataclass(frozen=True, slots=True)

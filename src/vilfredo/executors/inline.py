@@ -1,0 +1,92 @@
+"""Evaluations in this process, one after the other: for quick problems, debugging and notebooks."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import suppress
+from dataclasses import dataclass
+
+from vilfredo.evaluation import steps
+from vilfredo.protocols import Event, Finished, Outcome, Problem, Progress, Started, Task, Verdict
+from vilfredo.trial import Attempt
+
+
+@dataclass(slots=True)
+class _Running:
+    task: Task
+    stages: Generator[Progress, Verdict | None, Outcome]
+    began: float
+    verdict: Verdict | None = None
+    waiting: bool = False  # for a reply
+
+
+class Inline:
+    """One task at a time, computed inside `events`, which returns after each epoch.
+
+    A candidate can raise, return nonsense or call `exit`, and is a failed trial then. What needs a
+    process of its own to be survived is not survived here: there is no deadline, no memory limit, and
+    a segmentation fault ends the program. Use `Local` for candidates that cannot be trusted so far.
+    """
+
+    slots = 1
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        self._queue: deque[Task] = deque()
+        self._running: _Running | None = None
+
+    def submit(self, task: Task) -> None:
+        self._queue.append(task)
+
+    def events(self, timeout: float) -> list[Event]:
+        """The next event. It may take longer than `timeout`: a running epoch is not interrupted. With
+        nothing to do, or waiting for a reply, it returns an empty list at once: nothing would come."""
+        if self._running is None:
+            return self._start()
+        running = self._running
+        if running.waiting:
+            return []
+        try:
+            progress = running.stages.send(running.verdict)
+        except StopIteration as end:
+            self._running = None
+            return [self._finished(running, end.value)]
+        except BaseException:  # KeyboardInterrupt: the task is lost, the executor is not
+            self._running = None
+            raise
+        running.verdict = None
+        running.waiting = running.task.judged
+        return [progress]
+
+    def _start(self) -> list[Event]:
+        if not self._queue:
+            return []
+        task = self._queue.popleft()
+        self._running = _Running(task, steps(self._problem, task), time.perf_counter())
+        return [Started(task.ticket, os.getpid())]
+
+    def _finished(self, running: _Running, outcome: Outcome) -> Finished:
+        seconds = time.perf_counter() - running.began
+        attempt = Attempt(running.task.attempt, os.getpid(), seconds, outcome.failure)
+        return Finished(running.task.ticket, outcome, attempt)
+
+    def reply(self, ticket: int, verdict: Verdict) -> None:
+        running = self._running
+        if running is not None and running.task.ticket == ticket and running.waiting:
+            running.verdict = verdict
+            running.waiting = False
+
+    def stop(self, ticket: int) -> None:
+        self._queue = deque(task for task in self._queue if task.ticket != ticket)
+        if self._running is not None and self._running.task.ticket == ticket:
+            stages, self._running = self._running.stages, None
+            with suppress(Exception):
+                stages.close()
+
+    def close(self) -> None:
+        self._queue.clear()
+        if self._running is not None:
+            self.stop(self._running.task.ticket)
