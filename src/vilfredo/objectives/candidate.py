@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,9 +45,8 @@ class Candidate:
     """A network to be measured.
 
     `model` may be on the meta device (no storage) for objectives whose goal is of the preview stage. The
-    others find `examples` of the split asked for, and a trained `model` on `device`. `bits` is the width
-    of weights and activations in the hardware that estimates are made for; `batch` is the number of
-    inputs for latency. `train_seconds` is the wall time of training, on all its epochs.
+    others find `examples` of the split asked for, and a trained `model` on `device`. `seed` is for an
+    objective that draws at random. `train_seconds` is the wall time of training, where it is known.
     """
 
     model: nn.Module
@@ -54,9 +56,7 @@ class Candidate:
     examples: Examples | None = None
     device: str = "cpu"
     seed: int = 0
-    bits: int = 32
-    batch: int = 1
-    train_seconds: float = 0.0
+    train_seconds: float = math.nan
 
     def sample(self, batch: int) -> Tensor:
         """Normal random inputs (batch, *input_shape) where the model is."""
@@ -66,3 +66,15 @@ class Candidate:
             return torch.empty(shape, device=place)
         stream = torch.Generator().manual_seed(self.seed)
         return torch.randn(shape, generator=stream).to(place)
+
+
+@contextmanager
+def evaluated(model: nn.Module) -> Iterator[None]:
+    """`model` in evaluation mode, and every part of it back in its own mode afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

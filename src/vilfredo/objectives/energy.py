@@ -25,7 +25,7 @@ DRAM = (1.3e-9 / 8, 2.6e-9 / 8)
 ON_CHIP = 2**20  # bytes: what is larger lies in DRAM
 
 
-def objective(candidate: Candidate) -> Value:
+def objective(candidate: Candidate, bits: int = 32) -> Value:
     """Joules of one inference: each product costs a MAC; every weight is read once; what a product reads
     and writes besides (activations) is moved once each way.
 
@@ -34,7 +34,6 @@ def objective(candidate: Candidate) -> Value:
     arithmetic), `high` everything in DRAM at the top of its range. Raises `ValueError` for a width
     that has no constants.
     """
-    bits = candidate.bits
     if bits not in MAC:
         raise ValueError(
             f"there are no energy constants for {bits} bits; choose {', '.join(map(str, sorted(MAC)))}"

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from vilfredo.goal import KNOWN
-from vilfredo.objectives.candidate import Candidate, Examples
+from vilfredo.objectives.candidate import Candidate, Examples, evaluated
 from vilfredo.trial import Value
 
 GOAL = KNOWN["error"]
 
-BATCH = 1000
+BATCH = 500
 
 
 def objective(candidate: Candidate) -> Value:
@@ -44,11 +44,5 @@ def objective(candidate: Candidate) -> Value:
 
 def predict(model: torch.nn.Module, examples: Examples) -> Tensor:
     """The network's outputs (n, outputs) in evaluation mode, as float32."""
-    training = model.training
-    model.eval()
-    try:
-        with torch.inference_mode():
-            pieces = [model(examples.normalise(x)).float() for x in examples.x.split(BATCH)]
-    finally:
-        model.train(training)
-    return torch.cat(pieces)
+    with evaluated(model), torch.inference_mode():
+        return torch.cat([model(examples.normalise(x)).float() for x in torch.split(examples.x, BATCH)])

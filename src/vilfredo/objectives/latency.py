@@ -9,7 +9,7 @@ import time
 import torch
 
 from vilfredo.goal import KNOWN
-from vilfredo.objectives.candidate import Candidate
+from vilfredo.objectives.candidate import Candidate, evaluated
 from vilfredo.trial import Value
 
 GOAL = KNOWN["latency"]
@@ -19,23 +19,24 @@ BUDGET = 0.2  # seconds of timed runs
 FEWEST, MOST = 5, 1000  # runs, whatever the budget says
 
 
-def objective(candidate: Candidate) -> Value:
-    """Wall seconds of one forward pass over `candidate.batch` inputs, on one thread or on the GPU.
+def objective(candidate: Candidate, batch: int = 1) -> Value:
+    """Wall seconds of one forward pass over `batch` inputs, on one thread or on the GPU.
 
     After a warm-up, runs are timed for `BUDGET` seconds: `mean` is their median, since a run can be
     disturbed but never be too fast; `sd` is 1.4826 times the median absolute deviation (the standard
     deviation of undisturbed runs), `n` is how many runs there were. Nothing else should compute
-    meanwhile: see `Problem.quiet`.
+    meanwhile: see `Problem.quiet`. Raises `ValueError` for a batch below 1.
     """
-    model, x = candidate.model, candidate.sample(candidate.batch)
+    if batch < 1:
+        raise ValueError(f"latency cannot be measured on a batch of {batch}; give 1 or more")
+    model, x = candidate.model, candidate.sample(batch)
     cuda = x.device.type == "cuda"
-    training, threads, collecting = model.training, torch.get_num_threads(), gc.isenabled()
-    model.eval()
+    threads, collecting = torch.get_num_threads(), gc.isenabled()
     torch.set_num_threads(1)
     gc.disable()
     times: list[float] = []
     try:
-        with torch.inference_mode():
+        with evaluated(model), torch.inference_mode():
             start = time.perf_counter()
             while True:
                 model(x)
@@ -51,7 +52,6 @@ def objective(candidate: Candidate) -> Value:
                     torch.cuda.synchronize(x.device)
                 times.append(time.perf_counter() - before)
     finally:
-        model.train(training)
         torch.set_num_threads(threads)
         if collecting:
             gc.enable()

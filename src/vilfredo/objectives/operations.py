@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from vilfredo.objectives.candidate import evaluated
+
 
 @dataclass(frozen=True, slots=True)
 class Operation:
@@ -35,7 +37,7 @@ def operations(model: nn.Module, x: Tensor) -> tuple[Operation, ...]:
     the model raises.
     """
     found: list[Operation] = []
-    with _as_evaluated(model), torch.no_grad(), _decomposed(), _Counter(model, found):
+    with evaluated(model), torch.no_grad(), _decomposed(), _Counter(model, found):
         model(x)
     return tuple(found)
 
@@ -114,18 +116,6 @@ class _Counter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def _memory(tensor: Tensor) -> int:
     """Equal for a tensor and its views (a transposed weight is still the weight)."""
     return int(tensor.untyped_storage()._cdata)
-
-
-@contextmanager
-def _as_evaluated(model: nn.Module) -> Iterator[None]:
-    """`model.eval()`, and every module back to its own mode afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager
