@@ -1,0 +1,291 @@
+"""What a search looks like in a terminal while it runs; and as plain lines where there is none."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol, TextIO
+
+import numpy as np
+
+from vilfredo import pareto
+from vilfredo.goal import Goal
+from vilfredo.loop import Running
+from vilfredo.trial import Epoch, Trial
+from vilfredo.units import duration, show
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from vilfredo.study import Progress
+
+ROWS = 8  # of the front that are shown
+PAUSE = 0.5  # seconds between two looks
+FRESH = 1.0  # seconds for which a computed front is good enough
+
+
+class Watched(Protocol):
+    """What is needed of a study: read in another thread than the one that drives it."""
+
+    @property
+    def goals(self) -> Sequence[Goal]: ...
+    def progress(self) -> Progress: ...
+    def trials(self) -> list[Trial]: ...
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The front so far, what it is worth, and how many networks have been told."""
+
+    front: Sequence[Trial] = ()
+    volume: float | None = None
+    states: Mapping[str, int] = field(default_factory=dict)
+
+
+def standing(trials: Sequence[Trial], goals: Sequence[Goal]) -> Standing:
+    """`volume` is the share of the box between the best and the worst value of each goal, over all
+    candidates within the limits so far, that the front dominates; None while there is no such box."""
+    states: dict[str, int] = {}
+    for trial in trials:
+        states[trial.state] = states.get(trial.state, 0) + 1
+    front = pareto.front(trials, goals)
+    alive = [t for t in trials if t.state in ("complete", "stopped")]
+    table, violations, usable = pareto.points(alive, goals)
+    good = table[usable & (violations == 0)]
+    volume = None
+    if len(good) > 1:
+        ideal, worst = good.min(axis=0), good.max(axis=0)
+        span = np.where(worst > ideal, worst - ideal, 1.0)
+        members, _, _ = pareto.points(front, goals)
+        volume = pareto.hypervolume((members - ideal) / span, np.ones(good.shape[1]))
+    return Standing(front, volume, states)
+
+
+def is_plain(stream: TextIO) -> bool:
+    """Whether `stream` should get plain lines: no terminal, or one that is not to be drawn on."""
+    dumb = os.environ.get("TERM", "") in ("dumb", "") or bool(os.environ.get("NO_COLOR"))
+    return dumb or not stream.isatty()
+
+
+def line(trial: Trial, goals: Sequence[Goal]) -> str:
+    """One told trial in a line of plain text."""
+    parts = [f"{duration(trial.told_at):>11}", f"trial {trial.number:>4}", f"{trial.state:<8}"]
+    if trial.failure is not None:
+        parts.append(f"{trial.failure.kind}: {_short(trial.failure.message, 90)}")
+    for goal in goals:
+        value = trial.value(goal.name)
+        if value is not None:
+            parts.append(f"{goal.name} {show(value.mean, goal.unit)}")
+    for goal in goals:
+        value = trial.value(goal.name, "test") if trial.confirmed else None
+        if value is not None:
+            parts.append(f"{goal.name} (test) {show(value.mean, goal.unit, value.sd)}")
+    return "  ".join(parts)
+
+
+def _short(text: str, width: int) -> str:
+    first = text.strip().splitlines()[0] if text.strip() else ""
+    return first if len(first) <= width else first[: width - 1] + "…"
+
+
+def doing(running: Running, epochs: int, goals: Sequence[Goal]) -> str:
+    """What a worker does, in a few words: "epoch 3/12, error 4.31 %"."""
+    if running.worker == 0:
+        return "waits for a worker"
+    again = f", attempt {running.attempt}" if running.attempt > 1 else ""
+    work = running.work
+    if work.operator == "confirm":
+        what = "test set" if work.split == "test" else f"training again, seed {work.repeat}"
+    elif not running.epochs:
+        return "started" + again
+    else:
+        what = ""
+    if not running.epochs:
+        return what + again
+    last = running.epochs[-1]
+    count = f"epoch {last.index}/{epochs}" if epochs else f"epoch {last.index}"
+    if epochs and last.index >= epochs:
+        count = "measuring"
+    return ", ".join(part for part in (what, count, metric(last, goals)) if part) + again
+
+
+def metric(epoch: Epoch, goals: Sequence[Goal]) -> str:
+    """The epoch's metric that says most: that of the first goal that has one, else the first."""
+    for goal in goals:
+        if goal.name in epoch.metrics:
+            return f"{goal.name} {show(epoch.metrics[goal.name], goal.unit)}"
+    for name, value in epoch.metrics.items():
+        return f"{name} {show(value)}"
+    return ""
+
+
+def picture(
+    title: str, progress: Progress, state: Standing, goals: Sequence[Goal], epochs: int = 0, width: int = 80
+) -> RenderableType:
+    """The whole view for a terminal of `width` columns."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    spent = progress.budget.spent(progress.told, progress.elapsed)
+    head = Table.grid(expand=True)
+    head.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+    head.add_column(justify="right", no_wrap=True)
+    eta = "" if progress.eta is None or progress.phase != "search" else f" · {duration(progress.eta)} to go"
+    clock = f"{duration(progress.elapsed)} of {progress.budget}{eta}"
+    head.add_row(Text(title, style="bold"), Text(clock))
+    bar = ProgressBar(total=1.0, completed=min(1.0, spent), width=width)
+    return Group(
+        head,
+        bar,
+        Text(_counts(progress, state), overflow="ellipsis", no_wrap=True),
+        Text(""),
+        _workers(progress, goals, epochs),
+        Text(""),
+        front_table(state.front, goals, most=ROWS, width=width),
+        Text(_savings(progress, state), overflow="ellipsis", no_wrap=True),
+        Text("Ctrl-C stops; what is finished is kept.", style="dim"),
+    )
+
+
+def _counts(progress: Progress, state: Standing) -> str:
+    phases = {"search": "searching", "confirm": "confirming the front", "stopped": "stopping"}
+    parts = [phases.get(progress.phase, progress.phase), f"{progress.told} candidates"]
+    for name in ("stopped", "paused", "rejected"):
+        if state.states.get(name):
+            parts.append(f"{state.states[name]} {name}")
+    if progress.failures:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.failures.items()))
+        parts.append(f"{sum(progress.failures.values())} failed ({kinds})")
+    return " · ".join(parts)
+
+
+def _workers(progress: Progress, goals: Sequence[Goal], epochs: int) -> RenderableType:
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis")
+    for running in progress.running:
+        worker = f"worker {running.worker}" if running.worker else "–"
+        table.add_row(worker, f"trial {running.number}", doing(running, epochs, goals))
+    if not progress.running:
+        table.add_row("no worker computes", "", "")
+    return table
+
+
+def _savings(progress: Progress, state: Standing) -> str:
+    parts = []
+    if state.volume is not None:
+        parts.append(f"hypervolume {state.volume:.3f}")
+    if progress.epochs_spent:
+        parts.append(f"{progress.epochs_spent} epochs trained")
+    if progress.epochs_saved:
+        share = progress.epochs_saved / (progress.epochs_saved + progress.epochs_spent)
+        parts.append(f"{progress.epochs_saved} saved ({share:.0%})")
+    return " · ".join(parts)
+
+
+def front_table(
+    front: Sequence[Trial], goals: Sequence[Goal], *, most: int | None = None, width: int = 80
+) -> RenderableType:
+    """The front as a table: validation values and, where a goal has been tested, test values."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    if not front:
+        return Text("The front is still empty.", style="dim")
+    rows = cells(front, goals)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    for column, name in enumerate(rows[0]):
+        table.add_column(name, justify="right" if column < len(rows[0]) - 1 else "left", no_wrap=width >= 100)
+    shown = _spread(len(front), most)
+    for row in shown:
+        marked = rows[row + 1][-1].startswith("knee")
+        table.add_row(*rows[row + 1], style="bold" if marked else None)
+    if len(shown) < len(front):
+        table.caption = f"{len(shown)} of {len(front)}"
+        table.caption_justify = "left"
+    return table
+
+
+def _spread(count: int, most: int | None) -> list[int]:
+    """Rows evenly over a front that is longer than `most`, both ends among them."""
+    if most is None or count <= most:
+        return list(range(count))
+    return sorted({round(k * (count - 1) / (most - 1)) for k in range(most)})
+
+
+def cells(front: Sequence[Trial], goals: Sequence[Goal]) -> list[list[str]]:
+    """The front as text: a header and a row for each trial; the last column is a remark."""
+    tested = [g for g in goals if any(t.value(g.name, "test") for t in front)]
+    table, _, _ = pareto.points(front, goals)
+    knee = pareto.knee(table)
+    header = ["trial"]
+    for goal in goals:
+        header.append(goal.name)
+        if goal in tested:
+            header.append(f"{goal.name} (test)")
+    rows = [[*header, ""]]
+    for number, trial in enumerate(front):
+        row = [str(trial.number)]
+        for goal in goals:
+            value = trial.value(goal.name)
+            row.append("–" if value is None else show(value.mean, goal.unit, value.sd) + _mark(value.origin))
+            if goal in tested:
+                test = trial.value(goal.name, "test")
+                row.append("–" if test is None else show(test.mean, goal.unit, test.sd))
+        remarks = ["knee"] if number == knee and len(front) > 2 else []
+        if trial.operator == "baseline":
+            remarks.append("baseline")
+        if trial.state != "complete":
+            remarks.append(trial.state)
+        rows.append([*row, ", ".join(remarks)])
+    return rows
+
+
+def _mark(origin: str) -> str:
+    return {"estimated": " est.", "forecast": " fc."}.get(origin, "")
+
+
+@contextmanager
+def watching(study: Watched, title: str, epochs: int, console: Console) -> Iterator[None]:
+    """Draw the view of `study` on a terminal, twice a second, while the body runs."""
+    from rich.live import Live
+
+    done = threading.Event()
+    looked = 0.0
+    state = Standing()
+
+    def look() -> RenderableType | None:
+        nonlocal looked, state
+        try:
+            progress = study.progress()
+            if time.monotonic() - looked > FRESH:
+                state = standing(study.trials(), study.goals)
+                looked = time.monotonic()
+        except RuntimeError:  # the search changed a table while it was read: look again later
+            return None
+        return picture(title, progress, state, study.goals, epochs, console.width)
+
+    def draw() -> None:
+        while not done.wait(PAUSE):
+            seen = look()
+            if seen is not None:
+                live.update(seen, refresh=True)
+
+    with Live(console=console, auto_refresh=False, transient=True) as live:
+        thread = threading.Thread(target=draw, name="live view", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            thread.join()
