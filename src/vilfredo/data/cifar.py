@@ -35,7 +35,8 @@ def members(where: Path, wanted: Collection[str]) -> Mapping[str, bytes]:
                     if file is not None:
                         found[name] = file.read()
     except (tarfile.TarError, OSError, EOFError, zlib.error) as problem:
-        raise DataError(f"{where} is damaged ({problem}); delete it and get it again") from problem
+        why = str(problem).splitlines()[0].rstrip(":") if str(problem) else type(problem).__name__
+        raise DataError(f"{where} is damaged ({why}); delete it and get it again") from problem
     return found
 
 

@@ -49,8 +49,8 @@ def load(
     files = cifar.members(where, ("train.bin", "test.bin", listed))
     names = tuple(files.get(listed, b"").decode("utf-8", "replace").split())
     count = COUNTS[labels]
-    train = cifar.records(files, ["train.bin"], where, 2, labels == "fine")
-    test = cifar.records(files, ["test.bin"], where, 2, labels == "fine")
+    train = cifar.records(files, ["train.bin"], where, 2, int(labels == "fine"))
+    test = cifar.records(files, ["test.bin"], where, 2, int(labels == "fine"))
     source = SOURCE
     if len(train) < 50_000 or len(test) < 10_000:
         part = f"a part: {len(train)} of 50000 training and {len(test)} of 10000 test images"

@@ -26,15 +26,16 @@ def load(
     seed: int = 0,
     task: Task | None = None,
     classes: int | list[str] | None = None,
-    layout: Literal["channels_first", "channels_last"] = "channels_first",
+    layout: Literal["channels_first", "channels_last"] | None = None,
     augment: Augment = "none",
 ) -> Dataset:
     """Arrays `x` and `y`, or `x_train`, `y_train`, `x_test`, `y_test`, of the file `path`.
 
     `x` is (n, features), (n, height, width) or (n, channels, height, width), or (n, height, width,
-    channels) with `layout="channels_last"`; uint8 stays, all else becomes float32. `task` decides what
-    `y` is; if None, whole numbers and texts are classes, other numbers are targets. Texts are numbered in
-    sorted order; whole numbers must count from 0. `classes` is their number or their names.
+    channels) with `layout="channels_last"` (which is asked for where it seems so); uint8 stays, all else
+    becomes float32. `task` decides what `y` is; if None, whole numbers and texts are classes, other
+    numbers are targets. Texts are numbered in sorted order; whole numbers must count from 0. `classes`
+    is their number or their names.
     Without `x_test` a fifth is put aside for testing; validation is a tenth of what is left for training.
     Raises `DataError` if the file is missing, damaged, or its arrays cannot be used.
     """
@@ -86,10 +87,12 @@ def load(
 def read(where: Path) -> dict[str, NDArray[Any]]:
     """All arrays of an `.npz` file. Raises `DataError` if it is damaged or holds Python objects."""
     try:
-        with open(where, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if not isinstance(arrays, np.lib.npyio.NpzFile):
+        with open(where, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
                 raise DataError(f"{where} is a single array; save x and y with numpy.savez")
-            return {name: arrays[name] for name in arrays.files}
+            with loaded as arrays:
+                return {name: arrays[name] for name in arrays.files}
     except DataError:
         raise
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as problem:
@@ -101,15 +104,18 @@ def read(where: Path) -> dict[str, NDArray[Any]]:
         raise DataError(f"cannot read {where} ({problem}); save it again with numpy.savez") from problem
 
 
-def _channels_first(x: NDArray[Any], layout: str, where: str) -> NDArray[Any]:
-    if layout not in ("channels_first", "channels_last"):
+def _channels_first(x: NDArray[Any], layout: str | None, where: str) -> NDArray[Any]:
+    if layout not in (None, "channels_first", "channels_last"):
         raise DataError(f"layout is {layout!r}; it must be 'channels_first' or 'channels_last'")
     if x.ndim != 4:
         return x
     if layout == "channels_last":
         return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
-    if x.shape[3] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
-        raise DataError(f"{where} has shape {x.shape}, channels last as it seems; say layout='channels_last'")
+    if layout is None and x.shape[3] in (1, 3, 4) and min(x.shape[1:3]) > 4:
+        raise DataError(
+            f"{where} has shape {x.shape}, which may be channels last; "
+            "say layout='channels_last' or layout='channels_first'"
+        )
     return x
 
 

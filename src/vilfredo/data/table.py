@@ -176,7 +176,8 @@ def _numbers(name: str, column: Column, categorical: bool, missing: str, where: 
             f"column {name!r} of {where} has {len(values)} different texts, too many for categories; "
             "add it to ignore or make it numbers"
         )
-    return np.equal(texts[:, None], values[None]).astype(np.float32)
+    hot: NDArray[np.float32] = (texts[:, None] == values[None]).astype(np.float32)
+    return hot
 
 
 def _imputed(x: NDArray[np.float32], y: Column, sizes: Sizes, task: Task, where: Path) -> NDArray[np.float32]:
