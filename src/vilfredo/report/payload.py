@@ -292,7 +292,7 @@ def _values(trial: Trial, goals: Sequence[Goal]) -> list[JSON]:
     rows: list[JSON] = []
     for place, g in enumerate(goals):
         for split in ("validation", "test"):
-            value = trial.value(g.name, split)  # type: ignore[arg-type]
+            value = trial.value(g.name, split)
             if value is None:
                 continue
             keys = [k for k in trial.values if k.goal == g.name and k.split == split]

@@ -41,7 +41,7 @@ const round1 = x => Math.round(x * 10) / 10;
 
 function niceStep(span, wanted) {
   const raw = span / Math.max(1, wanted), base = 10 ** Math.floor(Math.log10(raw));
-  return base * [1, 2, 5, 10].find(m => m * base >= raw * 0.999);
+  return base * [1, 2, 2.5, 5, 10].find(m => m * base >= raw * 0.999);
 }
 
 // A scale from values to pixels; `unit` makes round ticks in the unit that is shown.
@@ -72,11 +72,11 @@ const tickText = (value, unit) => Math.abs(value) < 1e-14 ? "0" : show(value, un
 
 function axes(x, y, { width, height, left, right, top, bottom, xUnit, yUnit, xName, yName }) {
   const parts = [];
-  for (const t of y.ticks(Math.max(3, Math.floor(height / 70)))) {
+  for (const t of y.ticks(Math.max(4, Math.floor(height / 60)))) {
     const at = round1(y(t));
     parts.push(g("g", { class: "tick" }, g("line", { x1: left, x2: width - right, y1: at, y2: at }), g("text", { x: left - 7, y: at + 4, "text-anchor": "end" }, tickText(t, yUnit))));
   }
-  for (const t of x.ticks(Math.max(3, Math.floor(width / 105)))) {
+  for (const t of x.ticks(Math.max(3, Math.floor(width / 95)))) {
     const at = round1(x(t));
     parts.push(g("g", { class: "tick" }, g("line", { x1: at, x2: at, y1: top, y2: height - bottom }), g("text", { x: at, y: height - bottom + 17, "text-anchor": "middle" }, tickText(t, xUnit))));
   }
@@ -85,6 +85,7 @@ function axes(x, y, { width, height, left, right, top, bottom, xUnit, yUnit, xNa
   if (yName) parts.push(g("text", { x: 4, y: 13, class: "goal-name" }, yName));
   return parts;
 }
+const firm = text => text.replaceAll(" ", "\u00a0");
 const better = goal => goal.sense === "min" ? "lower is better" : "higher is better";
 
 function extent(values) {

@@ -3,10 +3,10 @@ function detailView() {
   const place = byId("detail");
   const originWords = { measured: "measured: run and observed", estimated: "estimated: computed from constants with a low and a high bound", forecast: "forecast: predicted before training was over" };
 
-  function line(v) {
+  function line(v, twice) {
     const range = v.low !== null && v.high !== null ? h("div", { class: "quiet small" }, between(v.low, v.high, v.goal.unit)) : null;
     const trained = v.fidelity !== null ? `, after ${plural(v.fidelity, "epoch")}` : "";
-    return h("tr", {}, h("td", {}, v.goal.label), h("td", { class: "number" }, show(v.mean, v.goal.unit, v.sd), range), h("td", { class: "quiet" }, v.split === "test" ? "test" : "val."), h("td", { class: "number quiet" }, v.n), h("td", {}, h("span", { class: `origin ${v.origin}`, title: originWords[v.origin] }, v.origin + trained)));
+    return h("tr", {}, h("td", {}, v.goal.label, twice.has(v.goal) ? h("div", { class: "quiet small" }, v.split) : null), h("td", { class: "number" }, show(v.mean, v.goal.unit, v.sd), range), h("td", { class: "number quiet" }, v.n), h("td", {}, h("span", { class: `origin ${v.origin}`, title: originWords[v.origin] }, v.origin + trained)));
   }
 
   function values(row) {
@@ -16,10 +16,11 @@ function detailView() {
       return [h("table", { class: "values wide" }, h("tbody", {}, known.map(goal => h("tr", {}, h("td", {}, goal.label), h("td", { class: "number" }, show(mean(row, goal), goal.unit)))))), h("p", { class: "quiet small" }, "Of dominated trials the page keeps the means. The rest: ", h("code", {}, `vilfredo show ${T.number[row]}`))];
     }
     const all = detail.values.map(unpack), pooled = all.filter(v => v.repeat === null), single = all.filter(v => v.repeat !== null);
-    const head = h("thead", {}, h("tr", {}, ["goal", "value ± sd", "split", "n", "origin"].map((t, i) => h("th", { class: i === 1 || i === 3 ? "number" : null, scope: "col" }, t))));
+    const head = h("thead", {}, h("tr", {}, ["goal", "value ± sd", "n", "origin"].map((t, i) => h("th", { class: i === 1 || i === 2 ? "number" : null, scope: "col" }, t))));
+    const twice = new Set(pooled.filter(v => v.split === "test").map(v => v.goal));
     const used = ORIGINS.filter(o => pooled.some(v => v.origin === o));
     return [
-      h("div", { class: "scroll" }, h("table", { class: "values wide" }, head, h("tbody", {}, pooled.map(line)))),
+      h("div", { class: "scroll" }, h("table", { class: "values wide" }, head, h("tbody", {}, pooled.map(v => line(v, twice))))),
       h("p", { class: "quiet small" }, used.map(o => originWords[o]).join("; "), "; n: independent measurements."),
       single.length ? h("details", {}, h("summary", {}, `every single value (${single.length})`), h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, ["goal", "value", "split", "seed no.", "trained", "origin"].map(t => h("th", { scope: "col" }, t)))), h("tbody", {}, single.map(v => h("tr", {}, h("td", {}, v.goal.label), h("td", { class: "number" }, show(v.mean, v.goal.unit, v.sd)), h("td", {}, v.split), h("td", {}, v.repeat), h("td", {}, v.fidelity === null ? "in full" : plural(v.fidelity, "epoch")), h("td", {}, v.origin))))))) : null,
     ];
@@ -60,9 +61,9 @@ function networkView() {
     const layers = detail.layers.length ? [h("h3", {}, `Layers (${detail.layers.length})`), h("div", { class: "scroll layers", tabindex: 0, role: "group", "aria-label": "drawing of the layers" }, drawLayers(detail.layers, T.number[row]))] : null;
     const curve = h("div", { class: "plot" });
     const rest = h("div", {}, family, Object.keys(detail.epochs.curves || {}).length ? [h("h3", {}, "Learning curve"), curve] : null,
-      h("h3", {}, "Genome"), h("pre", { tabindex: 0, "aria-label": "genome" }, JSON.stringify(detail.genome, null, 1).replace(/\n\s+(?=[^\n]{0,24}[,\]}]?\n)/g, " ").slice(0, 6000)),
+      h("h3", {}, "Genome"), h("pre", { tabindex: 0, "aria-label": "genome" }, pretty(detail.genome).slice(0, 8000)),
       h("p", { class: "quiet small" }, `seed ${detail.seed}`));
-    put(place, layers ? h("div", { class: "halves" }, h("div", {}, layers), rest) : rest);
+    put(place, layers ? h("div", { class: "beside" }, h("div", {}, layers), rest) : rest);
     if (curve.isConnected) drawInto(curve, width => put(curve, ownCurve(detail, width)));
   }
   chosen.watchers.push(render);
@@ -126,32 +127,50 @@ function familyTree(row, depth) {
   }
   const rows = [...level.keys()].sort((a, b) => T.number[b] - T.number[a]);
   for (const r of rows) for (const p of T.parents[r]) { const q = ROW.get(p); if (level.has(q) && level.get(q) <= level.get(r)) level.set(q, level.get(r) + 1); }
-  const columns = [];
-  for (const r of rows) (columns[level.get(r)] ||= []).push(r);
-  const filled = columns.filter(Boolean);
-  const w = 148, hgt = 40, gapX = 34, gapY = 9, most = Math.max(...filled.map(c => c.length));
-  const height = most * (hgt + gapY) + 8, width = filled.length * (w + gapX) - gapX + 8, spot = new Map();
-  filled.forEach((column, d) => {
-    const around = r => { const kids = [...spot.keys()].filter(k => T.parents[k].includes(T.number[r])); return kids.length ? kids.reduce((s, k) => s + spot.get(k)[1], 0) / kids.length : 0; };
+  // Edges that skip columns get a place in each column on their way, so that they pass between the boxes.
+  const kids = new Map(), columns = [], edges = [];
+  const add = (item, column, child) => { (columns[column] ||= []).includes(item) || columns[column].push(item); kids.set(item, [...(kids.get(item) || []), child]); };
+  for (const r of [...rows].sort((a, b) => level.get(a) - level.get(b))) {
+    if (r === row) columns[0] = [r];
+    for (const p of new Set(T.parents[r])) {
+      const q = ROW.get(p);
+      if (!level.has(q)) continue;
+      const path = [r];
+      for (let c = level.get(r) + 1; c < level.get(q); c++) { const by = `${r}-${q}-${c}`; add(by, c, path[path.length - 1]); path.push(by); }
+      add(q, level.get(q), path[path.length - 1]);
+      edges.push([...path, q]);
+    }
+  }
+  const w = 138, hgt = 40, gapX = 30, gapY = 9, passing = 8;
+  const high = item => typeof item === "string" ? passing : hgt;
+  const tallness = columns.map(c => c.reduce((sum, item) => sum + high(item) + gapY, -gapY));
+  const height = Math.max(...tallness) + 8, width = columns.length * (w + gapX) - gapX + 8, spot = new Map();
+  columns.forEach((column, d) => {
+    const around = item => { const known = (kids.get(item) || []).filter(k => spot.has(k)); return known.reduce((s, k) => s + spot.get(k)[1] + high(k) / 2, 0) / (known.length || 1); };
     column.sort((a, b) => around(a) - around(b));
-    const top = (height - column.length * (hgt + gapY) + gapY) / 2;
-    column.forEach((r, i) => spot.set(r, [4 + d * (w + gapX), top + i * (hgt + gapY)]));
+    let y = (height - tallness[d]) / 2;
+    for (const item of column) { spot.set(item, [4 + d * (w + gapX), y]); y += high(item) + gapY; }
   });
   const svg = g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `Family tree of trial ${T.number[row]}` });
-  for (const [r, [x, y]] of spot) for (const p of T.parents[r]) {
-    const to = spot.get(ROW.get(p));
-    if (!to) continue;
-    const x1 = x + w, y1 = y + hgt / 2, x2 = to[0], y2 = to[1] + hgt / 2, m = (x1 + x2) / 2;
-    svg.append(g("path", { class: "edge", d: `M${x1} ${y1}C${m} ${y1} ${m} ${y2} ${x2} ${y2}` }));
+  for (const path of edges) {
+    let d = "", end = 0, level0 = 0;
+    path.forEach((item, i) => {
+      const [x, y] = spot.get(item), middle = y + high(item) / 2;
+      if (i === 0) d = `M${x + w} ${middle}`;
+      else { const m = (end + x) / 2; d += `C${m} ${level0} ${m} ${middle} ${x} ${middle}`; if (typeof item === "string") d += `H${x + w}`; }
+      end = x + w; level0 = middle;
+    });
+    svg.append(g("path", { class: "edge", d }));
   }
   const shown = GOALS.filter(goal => goal.ranked).slice(0, 2);
   for (const [r, [x, y]] of spot) {
+    if (typeof r === "string") continue;
     const go = () => choose(r);
     svg.append(g("g", { class: "kin" + (FRONT.has(r) ? " on-front" : "") + (r === row ? " chosen" : ""), tabindex: 0, role: "button", "aria-label": `${spoken(r)}, made by ${T.operators[T.operator[r]]}`, onclick: go, onkeydown: event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); go(); } } },
       g("title", {}, `${spoken(r)}; made by ${T.operators[T.operator[r]] || "–"}`),
       g("rect", { x, y, width: w, height: hgt, rx: 5 }),
-      g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 15))),
-      g("text", { x: x + 8, y: y + 32, class: "values" }, cut(shown.map(goal => show(mean(r, goal), goal.unit)).join(" · "), 25))));
+      g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 12))),
+      g("text", { x: x + 8, y: y + 32, class: "values" }, cut(shown.map(goal => show(mean(r, goal), goal.unit)).join(" · "), 23))));
   }
   return svg;
 }
@@ -182,4 +201,14 @@ function pathOf(xs, ys, x, y) {
   let path = "", pen = "M";
   ys.forEach((v, i) => { if (v === null) { pen = "M"; return; } path += `${pen}${round1(x(xs[i]))} ${round1(y(v))}`; pen = "L"; });
   return path;
+}
+
+// JSON with one line per entry as long as that fits, deeper only where it does not.
+function pretty(value, indent = "") {
+  if (value === null || typeof value !== "object") return JSON.stringify(value);
+  const [open, close] = Array.isArray(value) ? "[]" : "{}";
+  const entries = deep => Array.isArray(value) ? value.map(v => pretty(v, deep)) : Object.entries(value).map(([k, v]) => `${JSON.stringify(k)}: ${pretty(v, deep)}`);
+  if (JSON.stringify(value).length <= 64) return open + entries(indent).join(", ") + close;
+  const deeper = indent + "  ";
+  return `${open}\n${entries(deeper).map(e => deeper + e).join(",\n")}\n${indent}${close}`;
 }

@@ -5,7 +5,7 @@ function summaryView() {
   const bar = h("div", { class: "bar", "aria-hidden": "true" }, order.filter(s => D.states[s]).map(s => { const part = h("div"); part.style.flexGrow = D.states[s]; part.style.background = `var(${colour[s]})`; return part; }));
   const stages = Object.entries(D.seconds).filter(([, t]) => t > 0), work = stages.reduce((sum, [, t]) => sum + t, 0);
   const H = D.history, last = H.share ? H.share[H.share.length - 1] : null;
-  const values = row => GOALS.filter(goal => goal.ranked).map(goal => show(mean(row, goal), goal.unit)).join(" · ");
+  const values = row => GOALS.filter(goal => goal.ranked).map(goal => firm(show(mean(row, goal), goal.unit))).join(" · ");
   put(byId("summary"), h("dl", { class: "tiles" },
     tile("Trials", count(total), bar, order.filter(s => D.states[s]).map(s => `${count(D.states[s])} ${s}`).join(" · ")),
     tile("On the front", count(D.front.length), D.front.length ? `${GOALS.filter(goal => goal.ranked).map(goal => goal.label).join(", ")}` : "no feasible network yet"),
@@ -91,10 +91,13 @@ function goalsView() {
       const line = g("path", { class: "line", d: path(row), onclick: () => choose(row) }, g("title", {}, spoken(row)));
       lines.set(row, line); svg.append(line);
     }
+    const labels = [];
     GOALS.forEach((goal, i) => {
       const scale = scales[i], x = xs[i];
       const ends = [[top, -8], [height - bottom, 4]].map(([p]) => g("text", { class: "soft", x: x - 6, y: p + 4, "text-anchor": "end" }, tickText(scale.invert(p), goal.unit)));
-      svg.append(g("text", { class: "goal-name", x, y: i % 2 && width / GOALS.length < 110 ? 30 : 15, "text-anchor": i === GOALS.length - 1 ? "end" : i ? "middle" : "start", ...(i === GOALS.length - 1 ? { x: x + right - 4 } : i ? {} : { x: 4 }) }, goal.label), g("line", { class: "rail", x1: x, x2: x, y1: top, y2: height - bottom }), ...ends);
+      for (const t of scale.ticks(4)) { const p = scale(t); if (p > top + 16 && p < height - bottom - 16) ends.push(g("text", { class: "soft", x: x - 6, y: round1(p) + 4, "text-anchor": "end" }, tickText(t, goal.unit))); }
+      svg.append(g("text", { class: "goal-name", x, y: i % 2 && width / GOALS.length < 110 ? 30 : 15, "text-anchor": i === GOALS.length - 1 ? "end" : i ? "middle" : "start", ...(i === GOALS.length - 1 ? { x: x + right - 4 } : i ? {} : { x: 4 }) }, goal.label), g("line", { class: "rail", x1: x, x2: x, y1: top, y2: height - bottom }));
+      labels.push(...ends);
       const range = brushes.get(goal.place), shade = g("rect", { class: "brush", x: x - 7, width: 14, y: 0, height: 0, "pointer-events": "none" });
       const cover = (a, b) => { shade.setAttribute("y", Math.min(a, b)); shade.setAttribute("height", Math.abs(a - b)); };
       if (range) cover(scale(range[0]), scale(range[1]));
@@ -113,7 +116,7 @@ function goalsView() {
       svg.append(shade, grip);
     });
     const over = g("path", { class: "line chosen", "pointer-events": "none" });
-    svg.append(over);
+    svg.append(over, g("g", { class: "halo", "pointer-events": "none" }, labels));
     mark = row => { over.setAttribute("d", row !== null && hasAll(row, ...GOALS) ? path(row) : ""); };
     put(plot, svg); filter(); mark(chosen.row);
   }
