@@ -217,7 +217,7 @@ def wiring(bits: str, nodes: int) -> tuple[Wiring, bool]:
     """What a phase's bits mean: the connected nodes in an order of the graph's own, and the skip bit.
 
     Node i of the result takes its input from the earlier nodes `wiring[i]`; () is the phase's input. The
-    order is found by refining classes of nodes (first by depth, then by the classes of their neighbours) until
+    order is found by refining classes of nodes (by depth, then by the classes of their neighbours) until
     they are stable, and taking, of all orders that keep the classes together, that with the least wiring.
     """
     edges = [
