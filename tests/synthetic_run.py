@@ -28,9 +28,10 @@ def trials(count: int, epochs: int = 20, seed: int = 0, stopped: bool = False) -
     rng = np.random.default_rng(seed)
     made: list[Trial] = []
     skill: dict[int, tuple[float, float]] = {}
+    score: dict[int, float] = {}
     clock = 0.0
     for number in range(count):
-        alive = sorted(skill, key=lambda n: skill[n][1] + 0.08 * skill[n][0] + 0.02 * ((n * 7919) % 13))[:40]
+        alive = sorted(score, key=score.__getitem__)[:40]
         if number < 20 or not alive:
             parents, operator = (), "baseline" if number == 0 else "sample"
             size, gap = float(rng.uniform(0.2, 1)), float(rng.uniform(0.1, 0.5))
@@ -45,6 +46,9 @@ def trials(count: int, epochs: int = 20, seed: int = 0, stopped: bool = False) -
         made.append(_trial(number, parents, operator, size, error, epochs, clock, rng, stopped))
         if made[-1].state == "complete":
             skill[number] = (size, gap)
+            score[number] = gap + 0.08 * size + 0.02 * ((number * 7919) % 13)
+            if len(score) > 200:
+                score = {n: score[n] for n in sorted(score, key=score.__getitem__)[:60]}
     return made
 
 

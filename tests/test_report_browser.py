@@ -329,7 +329,7 @@ def test_numbers_read_the_same_as_in_python(page, file):
         (value * sign, unit, sd)
         for value in SIZES
         for unit in ("s", "J", "B", "count", "fraction", "", "mm")
-        for sign, sd in ((1, 0), (1, value * 0.03), (-1, value * 0.2503))
+        for sign, sd in ((1, 0), (1, value * 0.0301), (-1, value * 0.2503))
     ]
     source = (Path(render.__code__.co_filename).parent / "assets" / "units.js").read_text("utf-8")
     page.open(file)
