@@ -14,10 +14,9 @@ from vilfredo.goal import Goal
 from vilfredo.loop import Running, Search, failures
 from vilfredo.protocols import Problem, Space, Work
 from vilfredo.spec import Parts, Spec, SpecError, build, read
-from vilfredo.store import Run, Store
+from vilfredo.spec.text import toml
+from vilfredo.store import Run, Status, Store
 from vilfredo.trial import JSON, Failure, Split, Trial
-
-CURVES = 2_000  # networks whose layers a report may hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class Study:
         parts = self.parts
         with self.run.lock():
             self.run.set_status("running")
-            status = "interrupted"
+            status: Status = "interrupted"
             try:
                 self.run.clean()
                 self._search = Search(
@@ -232,38 +231,36 @@ class Study:
 
     def report(self) -> str:
         """The report of the run: one HTML page that needs nothing else."""
-        from vilfredo.report.page import ReportData, render
+        from vilfredo.report.page import ReportData, important, render
 
-        trials = self.trials()
+        run, trials = self.run, self.trials()
         by_number = {t.number: t for t in trials}
-        shown: dict[int, Trial] = {}
-        todo = [t.number for t in pareto.front(trials, self.goals)]
-        todo += [t.number for t in trials if t.operator == "baseline"]
-        while todo and len(shown) < CURVES:
-            number = todo.pop(0)
-            if number in by_number and number not in shown:
-                shown[number] = by_number[number]
-                todo.extend(by_number[number].parents)
-        run = self.run
+        spec = Spec.from_json(run.spec)
+        shown = [by_number[n] for n in important(trials, self.goals)]
+        file = f"{run.name or 'run'}.toml"
         return render(
             ReportData(
                 title=run.name or f"run {run.id}",
                 goals=tuple(self.goals),
                 trials=tuple(trials),
                 description=run.description,
-                layers=self.layers(shown.values()),
+                layers=self.layers(shown),
                 environment=run.environment,
-                reproduce=self._reproduce(),
+                spec=toml(spec),
+                commands=(f"vilfredo search {file}",) if spec.problem else (),
+                seed=run.seed,
                 finished=datetime.now(UTC).isoformat(timespec="seconds"),
                 status=run.status,
+                epochs=self._epochs(),
             )
         )
 
-    def _reproduce(self) -> str:
-        import json
-
-        text = json.dumps(self.run.spec, indent=2, ensure_ascii=False)
-        return f"seed {self.run.seed}\n\n{text}"
+    def _epochs(self) -> int:
+        """Of a full training; 0 if the problem cannot be had."""
+        try:
+            return self.parts.problem.epochs
+        except (SpecError, OSError):
+            return 0
 
 
 def search(
@@ -380,7 +377,7 @@ def _object(
         from vilfredo.spaces.parameters import from_mapping
 
         space = from_mapping(space)
-    return Function(problem, space, goals, epochs=epochs or 0)  # type: ignore[arg-type]
+    return Function(problem, space, goals, epochs=epochs or 0)
 
 
 def _front_of(source: str) -> list[Trial]:
