@@ -12,15 +12,19 @@ import pytest
 
 from vilfredo.goal import Goal
 from vilfredo.problems.function import Function
-from vilfredo.protocols import Snapshot, Work
+from vilfredo.protocols import Impossible, Snapshot, Work
+from vilfredo.spaces.parameters import Choice, Float, Parameters
 from vilfredo.trial import Value
 
 
-class Nowhere:
-    """A space that nothing here asks for anything."""
+class Anything:
+    """A space in which every genome is fine."""
+
+    def check(self, genome: Mapping[str, Any]) -> None:
+        return
 
 
-SPACE: Any = Nowhere()
+SPACE: Any = Anything()
 
 
 def sphere(params: Mapping[str, float]) -> dict[str, float]:
@@ -137,3 +141,17 @@ def test_a_function_with_a_name_travels_and_one_without_says_so() -> None:
     assert run(again, Work({"x": 3.0}))[2] == {"error": Value(9.0)}
     with pytest.raises(ValueError, match="cannot be sent to worker processes"):
         pickle.dumps(Function(lambda p: {}, SPACE, ["error"]))
+
+
+def test_what_is_no_genome_of_the_space_or_not_active_never_reaches_the_function() -> None:
+    space = Parameters(
+        {
+            "optimizer": Choice(("adam", "sgd")),
+            "momentum": Float(0.0, 0.9, when={"optimizer": "sgd"}),
+        }
+    )
+    problem = Function(lambda p: {"error": len(p)}, space, ["error"])
+    with pytest.raises(Impossible, match="rmsprop"):
+        problem.preview(Work({"optimizer": "rmsprop"}))
+    assert run(problem, Work({"optimizer": "adam", "momentum": 0.5}))[2]["error"].mean == 1
+    assert run(problem, Work({"optimizer": "sgd", "momentum": 0.5}))[2]["error"].mean == 2

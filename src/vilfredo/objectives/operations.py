@@ -121,13 +121,12 @@ def _memory(tensor: Tensor) -> int:
 @contextmanager
 def _decomposed() -> Iterator[None]:
     """Without the fused kernels (attention's fast path, whole recurrent networks) that hide products."""
-    fast = torch.backends.mha.get_fastpath_enabled()
+    fast, fused = torch.backends.mha.get_fastpath_enabled(), torch._C._get_mkldnn_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    torch._C._set_mkldnn_enabled(False)  # `backends.mkldnn.flags` does it too, but warns of other flags
     try:
-        with (
-            torch.backends.mkldnn.flags(enabled=False, allow_tf32=False),  # True warns without Intel GPUs
-            torch.backends.cudnn.flags(enabled=False),
-        ):
+        with torch.backends.cudnn.flags(enabled=False):
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
+        torch._C._set_mkldnn_enabled(fused)

@@ -18,7 +18,8 @@ OPTIONAL = ("seed", "epochs", "split")
 
 
 class Function:
-    """`function(params)` returns `{goal: value}`; a value is a number, `(mean, sd)` or a `Value`.
+    """`function(params)` returns `{goal: value}`; a value is a number, `(mean, sd)` or a `Value`. Parameters
+    whose condition is not met are not among `params`.
 
     A function that yields is a generator of epochs: each yield is a mapping of that epoch's metrics, and
     what it returns at the end are the goals (without a return, the goals must be among the metrics it
@@ -62,6 +63,8 @@ class Function:
         return []
 
     def preview(self, work: Work) -> Mapping[str, Value]:
+        """Nothing: all is known when the function has run. Raises `Impossible` for another space's genome."""
+        self.space.check(work.genome)
         return {}
 
     def train(
@@ -74,7 +77,7 @@ class Function:
         """
         upto = work.fidelity if work.fidelity is not None else self.epochs
         given = {"seed": seed, "epochs": upto, "split": work.split}
-        result: Any = self.function(dict(work.genome), **{k: given[k] for k in self._optional})
+        result: Any = self.function(self._parameters(work.genome), **{k: given[k] for k in self._optional})
         if not inspect.isgenerator(result):
             return self._checked(result)
         epochs = cast(Generator[Any, None, Any], result)
@@ -102,6 +105,11 @@ class Function:
             for goal in self.goals
             if work.goals is None or goal.name in work.goals
         }
+
+    def _parameters(self, genome: Genome) -> dict[str, JSON]:
+        """The genome, without parameters whose condition is not met."""
+        active = getattr(self.space, "active", dict)
+        return dict(active(genome))
 
     def _checked(self, result: Any) -> Mapping[str, Any]:
         name = _name(self.function)

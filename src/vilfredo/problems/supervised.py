@@ -1,0 +1,396 @@
+"""Networks trained on a dataset."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, fields, is_dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from vilfredo import architecture
+from vilfredo import objectives as functions
+from vilfredo.architecture import Design
+from vilfredo.data import dataset
+from vilfredo.data.dataset import Augment, Dataset, Part
+from vilfredo.goal import Goal
+from vilfredo.goal import goal as known_goal
+from vilfredo.nn import own
+from vilfredo.nn import train as trainer
+from vilfredo.nn.build import build
+from vilfredo.nn.train import Recipe
+from vilfredo.objectives.candidate import Candidate, Examples
+from vilfredo.protocols import Impossible, Snapshot, Space, Weights, Work
+from vilfredo.seeds import derive, generator
+from vilfredo.spaces.chain import Chain
+from vilfredo.trial import JSON, Genome, Value
+
+Objective = Callable[[Candidate], Value]
+
+ELSEWHERE = frozenset({"train_seconds"})  # `evaluation`, which holds the clock, gives these itself
+
+
+class Supervised:
+    """Candidates are networks, trained on `data.train`; the search sees `data.validation` only.
+
+    `space` is a network space (`Chain`, `Macro`), or `Parameters` together with `module`, a function
+    `module(params, input_shape, outputs)` that returns a `torch.nn.Module` from (batch, *input_shape) to
+    (batch, outputs): logits of classes, or standardised targets. Parameters named like fields of
+    `vilfredo.nn.train.Recipe` (`lr`, `batch_size`, …) train it; a network space has its own. `optimizer` to
+    `schedule` are for what the genome leaves open.
+
+    `goals` are `Goal`s or names. `objectives` are functions `Candidate -> Value` by goal; a goal that is
+    not among them is computed by `vilfredo.objectives.<goal>`. `augment` None is what the data
+    suggests. `device` is "cpu" or "cuda" (also "cuda:1", "mps").
+
+    `baseline` is a network to compare with: a function `(input_shape, outputs) -> nn.Module`, the class of a
+    module that is made without arguments, a module, the name of one of these as "package.module:name", or a
+    genome of the space. It is trained and measured like all others.
+
+    Networks see `(x - data.mean) / data.std`. Raises `ValueError`, one sentence, for what cannot work.
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        space: Space | None = None,
+        goals: Iterable[Goal | str] = ("error", "latency", "parameters"),
+        objectives: Mapping[str, Objective] | None = None,
+        epochs: int = 10,
+        module: Callable[..., Any] | None = None,
+        baseline: Any = None,
+        device: str = "cpu",
+        optimizer: Literal["adam", "sgd"] = "adam",
+        lr: float | None = None,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        batch_size: int = 64,
+        schedule: Literal["cosine", "constant"] = "cosine",
+        augment: Augment | None = None,
+    ) -> None:
+        if not isinstance(data, Dataset):
+            raise ValueError(f"data is {type(data).__name__}, not a Dataset; load one with vilfredo.data")
+        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 1:
+            raise ValueError(f"epochs is {epochs!r}; it must be a whole number from 1")
+        self.data = data
+        self.epochs = epochs
+        self.device = _device(device)
+        self.recipe = Recipe(optimizer, lr, momentum, weight_decay, batch_size, schedule)
+        self.augment: Augment = _augment(augment, data)
+        self.module = module
+        self.space: Any = Chain() if space is None else space
+        if hasattr(self.space, "bind"):
+            if module is not None:
+                raise ValueError(
+                    f"module builds networks from parameters, but {type(self.space).__name__} describes "
+                    "networks itself; use a Parameters space, or leave module out"
+                )
+            self.space = self.space.bind(data.input_shape, data.outputs)
+        elif module is None:
+            raise ValueError(
+                f"{type(self.space).__name__} describes no networks; give module, a function "
+                "module(params, input_shape, outputs) that returns a torch.nn.Module"
+            )
+        self.goals: Sequence[Goal] = tuple(g if isinstance(g, Goal) else known_goal(g) for g in goals)
+        if not self.goals:
+            raise ValueError("the problem has no goals; name at least one, such as goals=['error']")
+        given = objectives or {}
+        self.objectives = {g.name: given.get(g.name) or _known_objective(g.name) for g in self.goals}
+        self._tensors: dict[str, Any] = {}
+        self._baseline: Any = None  # what makes the user's own network
+        self.baseline: Genome | None = None if baseline is None else self._adopt(baseline)
+        if module is not None:
+            self._try_module()
+
+    # -- what the search asks for -----------------------------------------------------------------
+
+    @property
+    def quiet(self) -> frozenset[str]:
+        """The goals whose objective's module says `QUIET = True`."""
+        return frozenset(
+            name
+            for name, function in self.objectives.items()
+            if getattr(sys.modules.get(own.plain(function).__module__), "QUIET", False)
+        )
+
+    def describe(self) -> Mapping[str, JSON]:
+        target = {"mean": self.data.target_mean.tolist(), "std": self.data.target_std.tolist()}
+        return {
+            "kind": "supervised",
+            "data": dict(dataset.describe(self.data)),
+            "space": {"use": type(self.space).__name__, **_settings(self.space)},
+            "module": None if self.module is None else own.origin(self.module),
+            "baseline": None if self.baseline is None else dict(self.baseline),
+            "epochs": self.epochs,
+            "training": {**asdict(self.recipe), "lr": self.recipe.rate},
+            "augment": self.augment,
+            "device": self.device,
+            "normalisation": {"mean": self.data.mean.tolist(), "std": self.data.std.tolist()},
+            "targets": target if self.data.task == "regression" else None,
+        }
+
+    def layers(self, genome: Genome) -> Sequence[Mapping[str, JSON]]:
+        """As `architecture.layers` gives them; of a user's module, its leaf modules in the order in which
+        they run, with `op` their type and `args` their name and settings. [] for an impossible genome."""
+        try:
+            design = self._design(genome)
+        except Impossible:
+            return []
+        if design is not None:
+            return architecture.layers(design.architecture)
+        return own.leaves(self._network(genome, 0), self.data.input_shape)
+
+    def preview(self, work: Work) -> Mapping[str, Value]:
+        """The goals of the preview stage. Raises `Impossible` for a genome that gives no network,
+        `ValueError` for a user's module that does not fit the data."""
+        design = self._design(work.genome)
+        if design is not None:
+            model: nn.Module = build(design.architecture, device="meta")
+        else:
+            model = self._network(work.genome, derive(0, "preview"))
+        self._recipe(work.genome, design)
+        candidate = Candidate(model, self.data.input_shape, self.data.outputs, self.data.task)
+        wanted = [g.name for g in self.goals if g.stage == "preview" and _asked(g.name, work)]
+        return {name: self._value(name, candidate) for name in wanted}
+
+    def train(
+        self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
+    ) -> Generator[Snapshot, None, nn.Module]:
+        """Epochs of `vilfredo.nn.train.train`, then the network. Weights of parents are not used."""
+        design = self._design(work.genome)
+        model = self._network(work.genome, derive(seed, "weights"), design).to(self.device)
+        scale = self._scale()
+        yield from trainer.train(
+            model,
+            self.data.task,
+            self._part("train"),
+            self._part("validation"),
+            scale,
+            self._recipe(work.genome, design),
+            seed=seed,
+            epochs=self.epochs,
+            until=work.fidelity,
+            augment=self.augment,
+            resume=resume,
+        )
+        return model.eval()
+
+    def measure(self, work: Work, model: Any, seed: int) -> Mapping[str, Value]:
+        """The goals asked for; if `work` names none, all of the measure stage but `train_seconds`."""
+        scale, part = self._scale(), self._part(work.split)
+        examples = Examples(
+            part.x,
+            self._answers(work.split),
+            scale.mean,
+            scale.std,
+            self._tensor(self.data.target_mean),
+            self._tensor(self.data.target_std),
+        )
+        candidate = Candidate(
+            model, self.data.input_shape, self.data.outputs, self.data.task, examples, self.device, seed
+        )
+        wanted = [
+            g.name
+            for g in self.goals
+            if _asked(g.name, work)
+            and g.name not in ELSEWHERE
+            and (g.stage == "measure" or work.goals is not None)
+        ]
+        return {name: self._value(name, candidate) for name in wanted}
+
+    def _value(self, goal: str, candidate: Candidate) -> Value:
+        value: Any = self.objectives[goal](candidate)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return Value(float(value))
+        if not isinstance(value, Value):
+            raise ValueError(
+                f"the objective of {goal!r} gave {type(value).__name__}; it must give a Value or a number"
+            )
+        return value
+
+    # -- networks ---------------------------------------------------------------------------------
+
+    def _own(self, genome: Genome) -> bool:
+        """Whether this is the genome of the user's own network."""
+        return self._baseline is not None and dict(genome) == dict(self.baseline or {})
+
+    def _design(self, genome: Genome) -> Design | None:
+        """What a network space decodes the genome to; None where a user's code makes the network."""
+        if self._own(genome):
+            return None
+        if self.module is None:
+            return self.space.decode(genome)  # type: ignore[no-any-return]
+        self.space.check(genome)
+        return None
+
+    def _recipe(self, genome: Genome, design: Design | None) -> Recipe:
+        if design is not None:
+            return self.recipe.changed(design.training)
+        return self.recipe if self._own(genome) else self.recipe.changed(self._parameters(genome))
+
+    def _parameters(self, genome: Genome) -> dict[str, JSON]:
+        active = getattr(self.space, "active", dict)  # without those whose condition is not met
+        return dict(active(genome))
+
+    def _network(self, genome: Genome, seed: int, design: Design | None = None) -> nn.Module:
+        """The untrained network on the CPU. Raises `ValueError` if a user's code gives none that fits."""
+        design = design or self._design(genome)
+        if design is not None:
+            return build(design.architecture, seed)
+        shape, outputs = self.data.input_shape, self.data.outputs
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            if not self._own(genome):
+                assert self.module is not None
+                maker, model = self.module, self.module(self._parameters(genome), shape, outputs)
+            elif isinstance(self._baseline, nn.Module):
+                maker, model = self._baseline, copy.deepcopy(self._baseline)
+            else:
+                maker = self._baseline
+                model = maker(shape, outputs) if own.takes_two(maker) else maker()
+        return own.fitting(model, shape, outputs, own.origin(maker))
+
+    def _adopt(self, baseline: Any) -> Genome:
+        """The baseline's genome; that it makes a network which fits is tried at once."""
+        if isinstance(baseline, Mapping):
+            try:
+                self.space.check(baseline)
+            except Impossible as problem:
+                raise ValueError(f"the baseline is no genome of the space: {problem}") from problem
+            return dict(baseline)
+        found = own.imported(baseline) if isinstance(baseline, str) else baseline
+        if not callable(found):
+            raise ValueError(
+                f"the baseline {baseline!r} is {type(found).__name__}; it must be a torch.nn.Module, a "
+                "function (input_shape, outputs) that returns one, or a genome of the space"
+            )
+        self._baseline = found
+        self.baseline = {"module": baseline if isinstance(baseline, str) else own.origin(found)}
+        self._network(self.baseline, 0)
+        return self.baseline
+
+    def _try_module(self) -> None:
+        """A first network of the user's `module`: what is wrong with all is found before the search."""
+        genome = self.space.sample(generator(0, "try"))
+        try:
+            self._network(genome, 0)
+        except own.Misfit:
+            raise
+        except Exception:
+            return  # this one may be wrong by itself; it will be a trial with its cause
+
+    # -- data on the device -----------------------------------------------------------------------
+
+    def _tensor(self, array: Any) -> Tensor:
+        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device)
+
+    def _kept(self, key: str, make: Callable[[], Any]) -> Any:
+        if key not in self._tensors:
+            self._tensors[key] = make()
+        return self._tensors[key]
+
+    def _answers(self, name: str) -> Tensor:
+        part: Part = getattr(self.data, name)
+        answers: Tensor = self._kept(f"{name} answers", lambda: self._tensor(part.y))
+        return answers
+
+    def _part(self, name: str) -> trainer.Data:
+        """A part of the data on the device, moved there once."""
+
+        def make() -> trainer.Data:
+            part: Part = getattr(self.data, name)
+            y = self._answers(name)
+            if self.data.task == "regression":
+                y = (y - self._tensor(self.data.target_mean)) / self._tensor(self.data.target_std)
+            return trainer.Data(self._tensor(part.x), y)
+
+        part: trainer.Data = self._kept(name, make)
+        return part
+
+    def _scale(self) -> trainer.Scale:
+        def make() -> trainer.Scale:
+            shape = (1, -1, *[1] * (len(self.data.input_shape) - 1))
+            mean, std = (self._tensor(a).reshape(shape) for a in (self.data.mean, self.data.std))
+            return trainer.Scale(mean, std, torch.from_numpy(self.data.target_std))
+
+        scale: trainer.Scale = self._kept("scale", make)
+        return scale
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_tensors": {}}
+
+
+def _asked(goal: str, work: Work) -> bool:
+    return work.goals is None or goal in work.goals
+
+
+def _device(device: str) -> str:
+    kinds = "choose 'cpu', 'cuda', 'cuda:<number>' or 'mps'"
+    try:
+        kind = torch.device(device)
+    except (RuntimeError, TypeError):
+        raise ValueError(f"there is no device {device!r}; {kinds}") from None
+    if kind.type == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if count == 0:
+            raise ValueError(f"device is {device!r}, but PyTorch finds no CUDA GPU here; use device = 'cpu'")
+        if (kind.index or 0) >= count:
+            raise ValueError(f"device is {device!r}, but there are only {count} GPUs here, numbered from 0")
+    elif kind.type == "mps":
+        if not torch.backends.mps.is_available():
+            raise ValueError("device is 'mps', but PyTorch finds no Apple GPU here; use device = 'cpu'")
+    elif kind.type != "cpu":
+        raise ValueError(f"cannot train on device {device!r}; {kinds}")
+    return device
+
+
+def _augment(augment: Augment | None, data: Dataset) -> Augment:
+    if augment is None:
+        return data.augment
+    if augment not in ("none", "shift", "flip_shift"):
+        raise ValueError(f"augment is {augment!r}; it must be none, shift or flip_shift")
+    if augment != "none" and len(data.input_shape) != 3:
+        raise ValueError(f"augment is {augment!r}, but {data.name} holds no images; use augment = 'none'")
+    return augment
+
+
+def _known_objective(name: str) -> Objective:
+    """`objective` of the module `vilfredo.objectives.<name>`."""
+    found = [m.name for m in pkgutil.iter_modules(functions.__path__)]
+    if name in found:
+        function = getattr(importlib.import_module(f"vilfredo.objectives.{name}"), "objective", None)
+        if function is not None:
+            return function  # type: ignore[no-any-return]
+    modules = {n: importlib.import_module(f"vilfredo.objectives.{n}") for n in found}
+    known = sorted(n for n, m in modules.items() if hasattr(m, "objective"))
+    near = difflib.get_close_matches(name, known, 1, 0.6)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(
+        f"nothing computes the goal {name!r}; {hint}known are {', '.join(known)}; your own function goes "
+        "into objectives"
+    )
+
+
+def _settings(space: Any) -> dict[str, JSON]:
+    """The public fields of a space as JSON."""
+    if not is_dataclass(space):
+        return {}
+    return {f.name: _json(getattr(space, f.name)) for f in fields(space) if f.init and f.repr}
+
+
+def _json(value: Any) -> JSON:
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(k): _json(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(v) for v in value]
+    if is_dataclass(value):
+        return {"is": type(value).__name__, **_settings(value)}
+    return repr(value)
