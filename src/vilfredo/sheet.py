@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -134,7 +135,7 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
     `width`. What is not finite is a blank."""
     if len(values) > width:
         edges = [round(k * len(values) / width) for k in range(width + 1)]
-        values = [sum(values[a:b]) / (b - a) for a, b in zip(edges, edges[1:], strict=False)]
+        values = [sum(values[a:b]) / (b - a) for a, b in itertools.pairwise(edges)]
     finite = [v for v in values if math.isfinite(v)]
     if not finite:
         return ""

@@ -1,0 +1,454 @@
+"""The command line. What is slow to import is imported by the command that needs it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from vilfredo.study import Study
+
+INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
+DEFAULT_STORE = "vilfredo.db"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Mistake(click.ClickException):
+    """What a user can mend: a sentence, no traceback, exit code 2."""
+
+    exit_code = 2
+
+    def show(self, file: Any = None) -> None:
+        click.echo(f"vilfredo: {self.format_message()}", err=True, file=file)
+
+
+class Commands(click.Group):
+    """Mistakes of the user become one sentence; bugs keep their traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            raise
+        except ValueError as problem:
+            if ctx.params.get("traceback"):
+                raise
+            raise Mistake(str(problem)) from problem
+        except OSError as problem:
+            if ctx.params.get("traceback"):
+                raise
+            place = f"{problem.filename}: " if problem.filename else ""
+            raise Mistake(f"{place}{problem.strerror or problem}") from problem
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError:
+            from vilfredo.spec.names import near
+
+            raise click.UsageError(
+                f"there is no command {args[0]!r}; {near(args[0], self.list_commands(ctx))}", ctx
+            ) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="vilfredo", prog_name="vilfredo")
+@click.option("--traceback", is_flag=True, help="Show where a mistake was found in the program.")
+def main(traceback: bool) -> None:
+    """Find the Pareto set of neural networks for your data and your hardware.
+
+    Start with: vilfredo search digits
+    """
+
+
+def store_option(function: F) -> F:
+    return click.option(
+        "--store",
+        metavar="PATH",
+        default=DEFAULT_STORE,
+        envvar="VILFREDO_STORE",
+        show_default=True,
+        help="The file that keeps the runs.",
+    )(function)
+
+
+def run_option(function: F) -> F:
+    return click.option(
+        "--run", "run", metavar="RUN", help="Number or name of the run; the newest if not given."
+    )(function)
+
+
+# -- searching ------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("spec")
+@click.option("--budget", metavar="BUDGET", help="A time (10min, 2h) or a number of trials (200).")
+@click.option("--goals", metavar="A,B,…", help="Goals, separated by commas: error,latency.")
+@click.option("--workers", type=click.IntRange(min=0), help="Worker processes; 0: compute in this one.")
+@click.option("--seed", type=click.IntRange(min=0), help="Where all random numbers come from.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Epochs of full training.")
+@click.option("--confirm", type=click.IntRange(min=0), help="Training seeds to confirm the front with.")
+@click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, random.")
+@click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro.")
+@click.option("--name", help="What to call the run.")
+@click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
+@click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
+@click.option("--report", metavar="FILE", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+def search(
+    spec: str,
+    goals: str | None,
+    workers: int | None,
+    epochs: int | None,
+    optimizer: str | None,
+    space: str | None,
+    store: str | None,
+    report: str | None,
+    plain: bool,
+    **rest: Any,
+) -> None:
+    """Search as SPEC says: a TOML file, or one of the packaged specs digits and fashion_mnist."""
+    from vilfredo.spec import read
+    from vilfredo.study import create
+
+    named = None if goals is None else [name.strip() for name in goals.split(",") if name.strip()]
+    changes = {
+        **rest,
+        "goals": named,
+        "executor.use": None if workers is None else "local" if workers else "inline",
+        "executor.workers": workers or None,
+        "problem.epochs": epochs,
+        "optimizer.use": optimizer,
+        "space.use": space,
+        "store.path": store,
+    }
+    study = create(read(spec, changes))
+    _drive(study, report, plain)
+
+
+@main.command()
+@click.argument("run", required=False)
+@store_option
+@click.option("--budget", metavar="BUDGET", help="A new budget, counted from the run's very beginning.")
+@click.option("--report", metavar="FILE", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
+def resume(run: str | None, store: str, budget: str | None, report: str | None, plain: bool) -> None:
+    """Go on with RUN (the newest, if not given): nothing finished is lost or done again."""
+    from vilfredo.study import resume as resumed
+
+    study = resumed(store, run, budget=budget)
+    if study.run.status == "finished" and budget is None:
+        click.echo(f"Run {study.run.id} is finished; --budget gives it more to spend.", err=True)
+    _drive(study, report, plain)
+
+
+def _drive(study: Study, report: str | None, plain: bool) -> None:
+    """Run the search to its end or to Ctrl-C, then say what came of it."""
+    from vilfredo import live
+
+    run = study.run
+    title = f"{run.name} · run {run.id}" if run.name else f"run {run.id}"
+    plain = plain or live.is_plain(sys.stdout)
+    goals = study.goals
+    with _interruptible(study, plain) as signals:
+        if plain:
+            click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
+            for trial in study:
+                click.echo(live.line(trial, goals))
+        else:
+            epochs = study.parts.problem.epochs
+            with live.watching(study, title, epochs, _console()):
+                for _ in study:
+                    pass
+    _outcome(study, plain)
+    path = report or f"vilfredo-{run.id}.html"
+    _write(path, study.report())
+    click.echo(f"Report: {_shown(path)}")
+    place = (
+        "" if study.store.path == Path(DEFAULT_STORE).absolute() else f" --store {_quoted(study.store.path)}"
+    )
+    if signals:
+        click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place}")
+        raise click.exceptions.Exit(INTERRUPTED)
+    click.echo(f"See one network with: vilfredo show TRIAL{place}")
+
+
+@contextmanager
+def _interruptible(study: Study, plain: bool) -> Iterator[list[int]]:
+    """The first Ctrl-C (or SIGTERM) stops the search cleanly, the second at once; yields those that came."""
+    came: list[int] = []
+
+    def on_signal(number: int, frame: object) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise KeyboardInterrupt
+        study.stop()
+        if plain:
+            click.echo("Stopping; Ctrl-C again to stop at once.", err=True)
+
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, on_signal) for number in numbers]
+    try:
+        yield came
+    except KeyboardInterrupt:
+        place = _quoted(study.store.path)
+        click.echo(f"Stopped at once. Go on with: vilfredo resume {study.run.id} --store {place}", err=True)
+        raise click.exceptions.Exit(INTERRUPTED) from None
+    finally:
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
+
+
+def _outcome(study: Study, plain: bool) -> None:
+    from vilfredo import live
+    from vilfredo.units import duration
+
+    progress = study.progress()
+    told = f"{progress.told} candidate{'' if progress.told == 1 else 's'} in {duration(progress.elapsed)}"
+    failed = sum(progress.failures.values())
+    if failed:
+        told += f", {failed} failed (see: vilfredo failures {study.run.id})"
+    click.echo(f"{told}.")
+    _show_front(study, plain or live.is_plain(sys.stdout))
+
+
+def _show_front(study: Study, plain: bool) -> None:
+    from vilfredo import live
+
+    front = study.front()
+    if not front:
+        limits = [g.name for g in study.goals if g.max is not None or g.min is not None]
+        why = f" within the limits on {', '.join(limits)}" if limits else ""
+        click.echo(f"The front is empty: no candidate is complete{why}.")
+        return
+    seeds = {t.confirmed for t in front}
+    least, most = min(seeds), max(seeds)
+    times = f"{least} to {most}" if least < most else str(most)
+    confirmed = f", tested with {times} training seed{'' if times == '1' else 's'}" if most else ""
+    click.echo(f"The front: {len(front)} network{'' if len(front) == 1 else 's'}{confirmed}.")
+    if plain:
+        rows = live.cells(front, study.goals)
+        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+        for row in rows:
+            text = "  ".join(cell.rjust(w) for cell, w in zip(row[:-1], widths[:-1], strict=True))
+            click.echo(f"{text}  {row[-1]}".rstrip())
+    else:
+        console = _console()
+        console.print(live.front_table(front, study.goals, width=console.width))
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+@main.command()
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+def runs(store: str, as_json: bool) -> None:
+    """List the runs of a store."""
+    from vilfredo.store import Store
+
+    with Store.open(store, create=False) as opened:
+        found = opened.runs()
+    if as_json:
+        from dataclasses import asdict
+
+        _echo_json([asdict(info) for info in found])
+        return
+    rows = [["run", "name", "begun", "status", "trials", "failed"]]
+    for info in found:
+        begun = info.created[:16].replace("T", " ")
+        rows.append([str(info.id), info.name, begun, info.status, str(info.trials), str(info.failures)])
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+
+
+@main.command()
+@click.argument("run", required=False)
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table.")
+@click.option("--plain", is_flag=True, help="No colours, no fitting to the terminal.")
+def front(run: str | None, store: str, as_json: bool, plain: bool) -> None:
+    """Show the front of RUN (the newest, if not given)."""
+    from vilfredo import live
+
+    study = _open(store, run)
+    if as_json:
+        _echo_json([_as_json(study, trial) for trial in study.front()])
+    else:
+        _show_front(study, plain or live.is_plain(sys.stdout))
+
+
+def _as_json(study: Study, trial: Any) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    def values(split: Any) -> dict[str, Any]:
+        found = {goal.name: trial.value(goal.name, split) for goal in study.goals}
+        return {name: asdict(value) for name, value in found.items() if value is not None}
+
+    return {
+        "trial": trial.number,
+        "state": trial.state,
+        "confirmed": trial.confirmed,
+        "parents": list(trial.parents),
+        "operator": trial.operator,
+        "values": values("validation"),
+        "test": values("test"),
+        "genome": dict(trial.genome),
+        "artifact": trial.artifact.path if trial.artifact else None,
+    }
+
+
+@main.command()
+@click.argument("trial", type=int)
+@run_option
+@store_option
+@click.option("--traceback", is_flag=True, help="Also the traceback of what failed.")
+@click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
+def show(trial: int, run: str | None, store: str, traceback: bool, as_json: bool) -> None:
+    """Show TRIAL: ancestry, curve, layers, every value with its origin."""
+    import shutil
+
+    from vilfredo.sheet import sheet
+    from vilfredo.trial import to_json
+
+    study = _open(store, run)
+    known = study.run.trial(trial)
+    if as_json:
+        _echo_json(to_json(known))
+        return
+    width = shutil.get_terminal_size().columns
+    layers = study.layers([known]).get(trial, ())
+    trials = {t.number: t for t in study.run.trials(epochs=False)}
+    click.echo(sheet(known, trials, study.goals, layers, traceback=traceback, width=width))
+
+
+@main.command()
+@click.argument("run", required=False)
+@store_option
+def failures(run: str | None, store: str) -> None:
+    """Count the failed trials of RUN by cause."""
+    from collections import Counter
+
+    study = _open(store, run)
+    found = study.failures()
+    if not found:
+        click.echo(f"No trial of run {study.run.id} failed.")
+        return
+    for kind, rows in sorted(found.items(), key=lambda item: -len(item[1])):
+        click.echo(f"{kind}: {len(rows)}")
+        messages = Counter(failure.message for _, failure in rows)
+        for message, count in messages.most_common(5):
+            numbers = [str(number) for number, failure in rows if failure.message == message]
+            listed = ", ".join(numbers[:8]) + (", …" if count > 8 else "")
+            first = (message.strip().splitlines() or [""])[0]
+            click.echo(f"  {count} × {first} (trial {listed})")
+        if len(messages) > 5:
+            click.echo(f"  and {len(messages) - 5} other messages")
+    click.echo("A traceback: vilfredo show TRIAL --traceback")
+
+
+@main.command()
+@click.argument("run", required=False)
+@store_option
+@click.option("-o", "--output", metavar="FILE", help="Where to write it.  [default: vilfredo-RUN.html]")
+def report(run: str | None, store: str, output: str | None) -> None:
+    """Write the report of RUN: one HTML page that works offline."""
+    study = _open(store, run)
+    path = output or f"vilfredo-{study.run.id}.html"
+    _write(path, study.report())
+    click.echo(_shown(path))
+
+
+@main.command()
+@click.argument("trial", type=int)
+@run_option
+@store_option
+@click.option("--onnx", metavar="FILE", help="An ONNX graph (needs the onnx extra).")
+@click.option("--torch", metavar="FILE", help="A torch.export program (.pt2): graph and weights.")
+def export(trial: int, run: str | None, store: str, onnx: str | None, torch: str | None) -> None:
+    """Write the trained network of TRIAL for use elsewhere."""
+    if not onnx and not torch:
+        raise click.UsageError("say what to write: --onnx FILE, --torch FILE or both")
+    from vilfredo import export as exporting
+
+    study = _open(store, run)
+    network = exporting.network(study, trial)
+    for path, write in ((onnx, exporting.to_onnx), (torch, exporting.to_torch)):
+        if path:
+            write(network, path)
+            click.echo(f"{_shown(path)}: {network.summary}")
+
+
+@main.command()
+@store_option
+def doctor(store: str) -> None:
+    """Say what is found on this machine, what is wrong, and what to do about it."""
+    from vilfredo.doctor import examine
+
+    bad = 0
+    for finding in examine(store):
+        bad += finding.level == "wrong"
+        mark = {"good": "ok   ", "note": "note ", "wrong": "WRONG"}[finding.level]
+        click.echo(f"{mark}  {finding.what}: {finding.text}")
+        if finding.advice:
+            click.echo(f"       → {finding.advice}")
+    if bad:
+        raise click.exceptions.Exit(1)
+
+
+# -- small things ---------------------------------------------------------------------------------
+
+
+def _open(store: str, run: str | None) -> Study:
+    from vilfredo.study import Study
+
+    return Study.open(store, run)
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(highlight=False)
+
+
+def _echo_json(data: Any) -> None:
+    import json
+
+    click.echo(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def _write(path: str, text: str) -> None:
+    """Whole or not at all."""
+    target = Path(path).expanduser()
+    partial = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _shown(path: str | Path) -> str:
+    """A path as short as it can be said from here."""
+    absolute = Path(path).expanduser().absolute()
+    try:
+        return str(absolute.relative_to(Path.cwd()))
+    except ValueError:
+        return str(absolute)
+
+
+def _quoted(path: str | Path) -> str:
+    return shlex.quote(_shown(path))
