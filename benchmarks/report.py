@@ -54,7 +54,8 @@ def write(path: Path | None, figures: Mapping[str, float | str]) -> None:
             continue
     whole: dict[str, object] = dict(figures)
     whole["date"] = facts["time"]
-    whole["git"] = (facts["git"] or {}).get("revision")
+    revision = facts["git"] or {}
+    whole["git"], whole["git.dirty"] = revision.get("revision"), revision.get("dirty")
     for name in ("python", "platform", "cpu", "cores", "memory"):
         whole[f"machine.{name}"] = facts[name]
     for index, name in enumerate(facts["gpus"] or ()):
