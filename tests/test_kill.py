@@ -78,7 +78,10 @@ def survives(tmp_path: Path, kills: int, optimizer: str, seed: int) -> None:
         after = told(store)
         for number, trial in before.items():
             assert number in after, f"trial {number} was lost when {hit} was killed"
-            if trial["state"] in ("complete", "rejected") and trial["confirmed"] == after[number]["confirmed"]:
+            if (
+                trial["state"] in ("complete", "rejected")
+                and trial["confirmed"] == after[number]["confirmed"]
+            ):
                 assert after[number] == trial
         if process.poll() is not None:
             process.communicate()

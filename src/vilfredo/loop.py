@@ -63,7 +63,8 @@ class Search:
     `budget` bounds new candidates; `confirm` is the number of training seeds with which each member of
     the final front is measured on the test set (0: not at all); `initial` works run first; a work whose
     worker is killed from outside is tried again up to `retries` times; `quota` bounds the bytes of
-    artifacts; a checkpoint is written whenever more than `checkpoint_seconds` of training would be lost. Leaving the loop closes the executor.
+    artifacts; a checkpoint is written when more than `checkpoint_seconds` of training would be lost.
+    Leaving the loop closes the executor.
     """
 
     def __init__(

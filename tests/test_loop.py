@@ -1,0 +1,297 @@
+"""The search loop: budgets, confirmation, stoppers, retries, baselines, and what it does when things fail."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from runs import Slope, new_run, plain
+
+from vilfredo import pareto
+from vilfredo.budget import Budget
+from vilfredo.executors.inline import Inline
+from vilfredo.loop import REJECTIONS_IN_A_ROW, Search, SearchError, failures
+from vilfredo.optimizers.nsga2 import NSGA2
+from vilfredo.optimizers.random import Random
+from vilfredo.optimizers.steady import Steady
+from vilfredo.protocols import Died, Event, Task, Verdict, Work
+from vilfredo.spaces.parameters import Float, Int, Parameters
+from vilfredo.trial import Attempt, Failure, Trial, Value
+
+
+def searching(path: Path, problem: Any = None, **changes: Any) -> Search:
+    problem = problem or Slope()
+    run = changes.pop("run", None) or new_run(path, problem)
+    options: dict[str, Any] = {"budget": Budget(trials=12), "confirm": 1, **changes}
+    optimizer = options.pop("optimizer", None) or Random(problem.space, problem.goals)
+    return Search(problem, optimizer, options.pop("executor", None) or Inline(problem), run, **options)
+
+
+def test_the_budget_counts_what_was_trained(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", Slope(limit=100.0))
+    told = list(search)
+    states = [t.state for t in search.trials.values()]
+    assert states.count("complete") == 12
+    assert states.count("rejected") > 0
+    assert search.phase == "finished"
+    assert all(not t.epochs for t in told if t.state == "rejected")
+
+
+def test_limits_that_nothing_keeps_end_the_search_with_a_sentence(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", Slope(limit=0.5))
+    with pytest.raises(SearchError, match=f"{REJECTIONS_IN_A_ROW:,} candidates in a row .* cost"):
+        list(search)
+
+
+def test_a_time_budget_ends_and_what_ran_then_goes_on_when_resumed(tmp_path: Path) -> None:
+    problem = Slope(pace=0.02)
+    run = new_run(tmp_path / "a.db", problem)
+    search = searching(tmp_path, problem, run=run, budget=Budget(seconds=0.5), confirm=0)
+    list(search)
+    assert 0 < len(search.trials) < 100
+    longer = searching(tmp_path, problem, run=run, budget=Budget(trials=len(run.works()) + 2), confirm=0)
+    list(longer)
+    assert [t.number for t in run.trials()] == list(range(len(run.works())))
+
+
+def test_a_space_that_is_used_up_ends_the_search(tmp_path: Path) -> None:
+    problem = Slope(space=Parameters({"depth": Int(1, 3), "width": Float(2.0, 2.0), "rate": Float(0.5, 0.5)}))
+    search = searching(tmp_path / "a.db", problem, budget=Budget(trials=50))
+    list(search)
+    assert len(search.trials) == 3
+    assert search.phase == "finished"
+
+
+def test_stop_leaves_a_run_that_goes_on(tmp_path: Path) -> None:
+    problem = Slope()
+    run = new_run(tmp_path / "a.db", problem)
+    search = searching(tmp_path, problem, run=run)
+    for number, _ in enumerate(search):
+        if number == 4:
+            search.stop()
+    assert search.phase == "stopped"
+    assert len(run.trials()) == 5
+    list(searching(tmp_path, problem, run=run))
+    whole = searching(tmp_path / "whole.db", problem)
+    list(whole)
+    assert [plain(t) for t in run.trials()] == [plain(t) for _, t in sorted(whole.trials.items())]
+
+
+def test_confirmation_measures_the_front_with_every_seed_on_both_splits(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", confirm=3)
+    list(search)
+    front = pareto.front(search.trials.values(), search.goals)
+    assert front
+    for trial in front:
+        assert trial.confirmed == 3
+        for split in ("validation", "test"):
+            value = trial.value("error", split)  # type: ignore[arg-type]
+            assert value is not None
+            assert value.n == 3
+            assert value.sd > 0
+
+
+def test_without_confirmation_nothing_sees_the_test_set(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", confirm=0)
+    list(search)
+    assert all(k.split == "validation" for t in search.trials.values() for k in t.values)
+
+
+def test_confirmation_that_makes_a_member_worse_lets_others_in_and_confirms_them_too(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", confirm=4, budget=Budget(trials=30))
+    list(search)
+    assert all(t.confirmed == 4 for t in pareto.front(search.trials.values(), search.goals))
+
+
+@dataclass(frozen=True)
+class Faulty(Slope):
+    """Raises where the rate is above one half."""
+
+    def measure(self, work: Work, model: float, seed: int) -> Any:
+        if work.genome["rate"] > 0.5:
+            raise RuntimeError("too fast")
+        return super().measure(work, model, seed)
+
+
+@pytest.mark.parametrize("make", [Random, NSGA2, Steady])
+def test_candidates_that_fail_are_counted_named_and_never_ranked(tmp_path: Path, make: Any) -> None:
+    problem = Faulty()
+    search = searching(tmp_path / "a.db", problem, optimizer=make(problem.space, problem.goals))
+    list(search)
+    failed = failures(list(search.trials.values()))["exception"]
+    assert failed
+    assert all("RuntimeError: too fast" in f.message and "Traceback" in f.traceback for _, f in failed)
+    numbers = {number for number, _ in failed}
+    assert not numbers & {t.number for t in pareto.front(search.trials.values(), search.goals)}
+    assert not numbers & {p for t in search.trials.values() for p in t.parents}
+    assert len(search.trials) == 12
+
+
+class Killer(Inline):
+    """Loses the first `deaths` attempts at each trial, as if the worker had been killed."""
+
+    def __init__(self, problem: Any, deaths: int, kind: str = "signal") -> None:
+        super().__init__(problem)
+        self.deaths = deaths
+        self.kind = kind
+
+    def events(self, timeout: float) -> list[Event]:
+        events = super().events(timeout)
+        return [self._or_death(e) for e in events]
+
+    def _or_death(self, event: Event) -> Event:
+        if type(event).__name__ == "Finished" and self._attempts.get(event.ticket, 1) <= self.deaths:
+            attempt = Attempt(self._attempts[event.ticket], 1, 0.1)
+            return Died(event.ticket, Failure(self.kind, "killed by SIGKILL"), attempt)
+        return event
+
+    def submit(self, task: Task) -> None:
+        self._attempts = {**getattr(self, "_attempts", {}), task.ticket: task.attempt}
+        super().submit(task)
+
+
+def test_a_lost_worker_costs_an_attempt_not_the_trial(tmp_path: Path) -> None:
+    problem = Slope()
+    killed = searching(tmp_path / "a.db", problem, executor=Killer(problem, 2), retries=2)
+    list(killed)
+    whole = searching(tmp_path / "b.db", problem)
+    list(whole)
+    assert [plain(t) for t in killed.trials.values()] == [plain(t) for t in whole.trials.values()]
+    assert all(len(t.attempts) >= 3 for t in killed.trials.values())
+
+
+@pytest.mark.parametrize(("deaths", "kind"), [(3, "signal"), (1, "timeout"), (1, "out of memory")])
+def test_what_dies_too_often_or_by_itself_fails(tmp_path: Path, deaths: int, kind: str) -> None:
+    problem = Slope()
+    search = searching(tmp_path / "a.db", problem, executor=Killer(problem, deaths, kind), retries=2)
+    list(search)
+    assert {t.state for t in search.trials.values()} == {"failed"}
+    assert set(failures(list(search.trials.values()))) == {kind}
+    assert len(search.trials) == 12
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Stops or pauses those whose error after two epochs is above the median of its peers'."""
+
+    action: str
+    seen: list[tuple[int, int]]
+
+    def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
+        self.seen.append((trial.number, len(peers)))
+        if len(trial.epochs) != 2 or trial.number % 2:
+            return Verdict()
+        forecast = Value(trial.epochs[-1].metrics["val_error"] - 0.05, 0.02, 1, "forecast")
+        return Verdict(self.action, {"error": forecast}, "every other")  # type: ignore[arg-type]
+
+    def revive(self, trials: Sequence[Trial]) -> Sequence[int]:
+        return [t.number for t in trials if t.state == "paused" and t.number % 4 == 0]
+
+
+def test_stopped_networks_carry_a_forecast_and_the_front_is_trained_in_full(tmp_path: Path) -> None:
+    search = searching(tmp_path / "a.db", stopper=Halt("stop", []), budget=Budget(trials=20))
+    told = list(search)
+    first = {t.number: t for t in reversed(told)}
+    stopped = [t for t in first.values() if t.number % 2 == 0]
+    assert all(t.state == "stopped" and len(t.epochs) == 2 for t in stopped)
+    assert all(t.value("error").origin == "forecast" for t in stopped)  # type: ignore[union-attr]
+    front = pareto.front(search.trials.values(), search.goals)
+    assert all(t.state == "complete" and t.value("error").origin == "measured" for t in front)  # type: ignore[union-attr]
+    assert all(len(t.epochs) == 4 and t.confirmed == 1 for t in front)
+    assert search.store.events("verdict")  # type: ignore[attr-defined]
+
+
+def test_paused_networks_that_deserve_it_go_on_where_they_were(tmp_path: Path) -> None:
+    problem = Slope()
+    search = searching(tmp_path / "a.db", problem, stopper=Halt("pause", []), confirm=0)
+
+    list(search)
+    whole = searching(tmp_path / "b.db", problem, confirm=0)
+    list(whole)
+    revived = [t for t in search.trials.values() if t.number % 4 == 0]
+    assert revived
+    for trial in revived:
+        assert trial.state == "complete"
+        assert trial.value("error") == whole.trials[trial.number].value("error")
+    assert all(t.state == "paused" for t in search.trials.values() if t.number % 4 == 2)
+
+
+def test_in_synchronous_mode_a_stopper_sees_finished_generations_only(tmp_path: Path) -> None:
+    problem, seen = Slope(), []
+    halt = Halt("stop", seen)
+    optimizer = NSGA2(problem.space, problem.goals, population=6)
+    list(searching(tmp_path / "a.db", problem, optimizer=optimizer, stopper=halt, budget=Budget(trials=18)))
+    assert all(peers == number // 6 * 6 for number, peers in seen)
+
+
+def test_a_baseline_outside_the_space_is_measured_and_is_no_parent(tmp_path: Path) -> None:
+    problem = Slope()
+    baseline = Work({"depth": 50, "width": 1.0, "rate": 0.3}, operator="baseline")
+    optimizer = Steady(problem.space, problem.goals)
+    search = searching(tmp_path / "a.db", problem, optimizer=optimizer, initial=[baseline])
+    list(search)
+    assert search.trials[0].operator == "baseline"
+    assert search.trials[0].state == "complete"
+    assert not any(0 in t.parents for t in search.trials.values())
+    assert len(search.trials) == 12
+
+
+def test_a_confirmation_that_fails_takes_nothing_away(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Untestable(Slope):
+        def measure(self, work: Work, model: float, seed: int) -> Any:
+            if work.split == "test":
+                raise OSError("the test set is gone")
+            return super().measure(work, model, seed)
+
+    search = searching(tmp_path / "a.db", Untestable())
+    list(search)
+    front = pareto.front(search.trials.values(), search.goals)
+    assert front
+    assert all(t.state == "complete" and t.confirmed == 0 for t in front)
+    assert search.phase == "finished"
+
+
+def test_what_is_read_back_is_what_was_told(tmp_path: Path) -> None:
+    problem = Slope()
+    run = new_run(tmp_path / "a.db", problem)
+    search = searching(tmp_path, problem, run=run, confirm=2)
+    list(search)
+    assert run.trials() == [t for _, t in sorted(search.trials.items())]
+
+
+def test_leaving_the_loop_closes_the_executor(tmp_path: Path) -> None:
+    closed: list[bool] = []
+
+    class Watched(Inline):
+        def close(self) -> None:
+            closed.append(True)
+            super().close()
+
+    problem = Slope()
+    search = iter(searching(tmp_path / "a.db", problem, executor=Watched(problem)))
+    for _ in itertools.islice(search, 2):
+        pass
+    search.close()  # type: ignore[attr-defined]
+    assert closed == [True]
+
+
+def test_works_of_a_later_repeat_have_other_seeds(tmp_path: Path) -> None:
+    problem = Slope()
+    search = searching(tmp_path / "a.db", problem, confirm=3)
+    seeds: dict[tuple[int, int], set[int]] = {}
+    original = search._task
+
+    def watched(running: Any) -> Task:
+        task = original(running)
+        seeds.setdefault((running.number, running.work.repeat), set()).add(task.seed)
+        return replace(task)
+
+    search._task = watched  # type: ignore[method-assign]
+    list(search)
+    assert all(len(found) == 1 for found in seeds.values())
+    assert len({next(iter(s)) for s in seeds.values()}) == len(seeds)
