@@ -6,6 +6,7 @@ import os
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -165,8 +166,10 @@ def _drive(study: Study, report: str | None, plain: bool) -> None:
     with _interruptible(study, plain) as signals:
         if plain:
             click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
+            earlier = study.progress().elapsed
+            began = time.monotonic()
             for trial in study:
-                click.echo(live.line(trial, goals))
+                click.echo(live.line(trial, goals, earlier + time.monotonic() - began))
         else:
             epochs = study.parts.problem.epochs
             with live.watching(study, title, epochs, _console()):

@@ -71,9 +71,10 @@ def is_plain(stream: TextIO) -> bool:
     return dumb or not stream.isatty()
 
 
-def line(trial: Trial, goals: Sequence[Goal]) -> str:
-    """One told trial in a line of plain text."""
-    parts = [f"{duration(trial.told_at):>11}", f"trial {trial.number:>4}", f"{trial.state:<8}"]
+def line(trial: Trial, goals: Sequence[Goal], elapsed: float) -> str:
+    """One trial in a line of plain text, told after `elapsed` seconds of the run."""
+    state = "confirmed" if trial.confirmed else trial.state
+    parts = [f"{duration(elapsed):>11}", f"trial {trial.number:>4}", f"{state:<9}"]
     if trial.failure is not None:
         parts.append(f"{trial.failure.kind}: {_short(trial.failure.message, 90)}")
     for goal in goals:
