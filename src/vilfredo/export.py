@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
@@ -44,18 +45,20 @@ class Deployed(nn.Module):
         super().__init__()
         self.model = model
         around = (1, -1, *(1 for _ in data.input_shape[1:]))
-        for name, values, shape in (
-            ("mean", data.mean, around),
-            ("std", data.std, around),
-            ("target_mean", data.target_mean, (1, -1)),
-            ("target_std", data.target_std, (1, -1)),
-        ):
-            self.register_buffer(name, torch.from_numpy(np.array(values, np.float32)).reshape(shape))
+        self.register_buffer("mean", _tensor(data.mean, around))
+        self.register_buffer("std", _tensor(data.std, around))
         self.regression = data.task == "regression"
+        if self.regression:
+            self.register_buffer("target_mean", _tensor(data.target_mean, (1, -1)))
+            self.register_buffer("target_std", _tensor(data.target_std, (1, -1)))
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.model((x - self.mean) / self.std)
         return y * self.target_std + self.target_mean if self.regression else y
+
+
+def _tensor(values: NDArray[Any], shape: tuple[int, ...]) -> Tensor:
+    return torch.from_numpy(np.array(values, np.float32)).reshape(shape)
 
 
 @dataclass(frozen=True)

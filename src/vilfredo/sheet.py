@@ -13,6 +13,7 @@ from vilfredo.units import between, duration, show
 
 BARS = "▁▂▃▄▅▆▇█"
 GENERATIONS = 4  # of ancestors that are shown
+USUAL: Mapping[str, JSON] = {"groups": 1, "bias": True}  # arguments of layers that go without saying
 
 
 def sheet(
@@ -147,7 +148,8 @@ def sparkline(values: Sequence[float], width: int = 40) -> str:
 def _layers(layers: Sequence[Mapping[str, JSON]]) -> list[str]:
     rows = []
     for index, layer in enumerate(layers):
-        args = ", ".join(f"{k} {_compact(v)}" for k, v in dict(layer.get("args", {})).items())
+        said = {k: v for k, v in dict(layer.get("args", {})).items() if USUAL.get(k) != v}
+        args = ", ".join(f"{k} {_compact(v)}" for k, v in said.items())
         shape = " × ".join(str(n) for n in layer.get("shape", ()))
         inputs = list(layer.get("inputs", ()))
         source = "" if inputs in ([], [index - 1]) else f"  from {', '.join(_source(i) for i in inputs)}"
