@@ -8,7 +8,6 @@ from __future__ import annotations
 import sys
 
 from runs import Slope, new_run
-
 from vilfredo.budget import Budget
 from vilfredo.executors.local import Local
 from vilfredo.loop import Search

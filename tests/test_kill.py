@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-from runs import plain
 
+from runs import plain
 from vilfredo.store import Store
 
 HERE = Path(__file__).parent

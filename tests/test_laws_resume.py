@@ -10,9 +10,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from runs import Slope, new_run, plain
 
 import vilfredo.optimizers
+from runs import Slope, new_run, plain
 from vilfredo.budget import Budget
 from vilfredo.executors.inline import Inline
 from vilfredo.loop import Search

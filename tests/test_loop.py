@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from runs import Slope, new_run, plain
 
+from runs import Slope, new_run, plain
 from vilfredo import pareto
 from vilfredo.budget import Budget
 from vilfredo.executors.inline import Inline
