@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -221,3 +222,53 @@ DEEDS: dict[str, Any] = {
     "print": _print,
     "kill": _kill_self,
 }
+
+
+@dataclass(frozen=True)
+class Ask(Empty):
+    """Answers a question about its process: the genome's `ask` is an expression."""
+
+    def measure(self, work: Work, model: None, seed: int) -> Mapping[str, Value]:
+        import random
+        import threading
+
+        names = {"os": os, "sys": sys, "np": np, "random": random, "threading": threading, "signal": signal}
+        return {"y": Value(float(eval(work.genome["ask"], names)))}
+
+
+class Unloadable(Empty):
+    """Can be pickled, but not loaded."""
+
+    def __reduce__(self) -> Any:
+        return _fail_to_load, ()
+
+
+def _fail_to_load() -> None:
+    raise RuntimeError("the data are gone")
+
+
+class Threaded(Empty):
+    """Starts a thread when it is loaded."""
+
+    def __reduce__(self) -> Any:
+        return _load_with_thread, ()
+
+
+def _load_with_thread() -> Threaded:
+    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()
+    return Threaded()
+
+
+class Deadly(Empty):
+    """Ends every process that loads it, but for the first."""
+
+    def __reduce__(self) -> Any:
+        return _load_with_thread_and_die, (os.getpid(),)
+
+
+def _load_with_thread_and_die(pid: int) -> Any:
+    """Survives in the server, which then leaves the loading to the workers; dies there."""
+    if os.environ["OMP_NUM_THREADS"] != "1":
+        print("dying", file=sys.stderr, flush=True)
+        os._exit(5)
+    return _load_with_thread()

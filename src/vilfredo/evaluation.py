@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 import os
+import random
+import sys
 import time
 import traceback
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
+
+import numpy as np
 
 from vilfredo import artifacts
 from vilfredo.goal import violation
@@ -66,6 +70,7 @@ def steps(
     """The evaluation as a generator: yields `Progress` after each epoch, is sent a verdict (None: go
     on), returns the outcome. Closing it ends the training where it is."""
     record = _Record(problem, task, clock)
+    _seed(task.seed)
     try:
         state = yield from _stages(record, quiet)
     except (KeyboardInterrupt, GeneratorExit):
@@ -78,6 +83,16 @@ def steps(
         return record.outcome(state)
     record.tidy()  # resumed from there, it would fail again
     return record.outcome("failed", failure)
+
+
+def _seed(seed: int) -> None:
+    """Seed the generators that candidates may use without saying so: an evaluation depends on its seed,
+    not on what the process did before. Torch is seeded if it is loaded."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "manual_seed"):
+        torch.manual_seed(seed)
 
 
 def explain(error: BaseException) -> Failure:

@@ -32,7 +32,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vilfredo.executors import worker
-from vilfredo.executors.handle import Broken, Handle, Lost
+from vilfredo.executors.state import Broken, Handle, Lost
 from vilfredo.protocols import Problem
 
 _MESSAGE = 1 << 16  # bytes; both sides send less

@@ -18,8 +18,8 @@ from types import TracebackType
 from typing import Any, Literal
 
 from vilfredo.executors import forkserver, spawner, worker
-from vilfredo.executors.handle import Broken, Handle, cause
-from vilfredo.executors.supervisor import Launcher, Supervisor, resident
+from vilfredo.executors.state import Broken, Handle, cause
+from vilfredo.executors.watch import Launcher, Supervisor, resident
 from vilfredo.protocols import Died, Event, Finished, Outcome, Problem, Started, Task, Verdict
 from vilfredo.trial import Attempt, Failure
 
@@ -265,6 +265,8 @@ class Local:
             self._read(handle)
 
     def _take(self, handle: Handle, message: tuple[Any, ...]) -> None:
+        if self._handles[handle.slot] is not handle:  # it has been replaced: nothing it says counts
+            return
         match message:
             case ("ready",):
                 handle.ready = True
@@ -343,7 +345,7 @@ class Local:
             self._dying.remove(handle)
             handle.close()
             return
-        ticket = handle.ticket
+        ticket = handle.running if handle.ticket is None else handle.ticket
         if ticket is not None and ticket in handle.assigned:
             self._died(handle, ticket)
         if not handle.ready:

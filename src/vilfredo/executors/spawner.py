@@ -16,7 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from vilfredo.executors import worker
-from vilfredo.executors.handle import Handle
+from vilfredo.executors.state import Handle
 from vilfredo.protocols import Problem
 
 

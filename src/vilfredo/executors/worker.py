@@ -65,7 +65,7 @@ def serve(
     """Evaluate what comes, for ever; never returns."""
     try:
         cells[TICKET] = NONE
-        _Worker(tasks, control, cells).run(load, threads, gpu)
+        _Loop(tasks, control, cells).run(load, threads, gpu)
     except (EOFError, OSError):  # the coordinator is gone, or the candidate closed the connection
         pass
     except BaseException as error:
@@ -74,7 +74,7 @@ def serve(
     os._exit(LOST)
 
 
-class _Worker:
+class _Loop:
     def __init__(self, tasks: Connection, control: Connection, cells: memoryview[float]) -> None:
         self.tasks = tasks
         self.control = control

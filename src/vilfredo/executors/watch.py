@@ -18,7 +18,7 @@ from multiprocessing.connection import wait
 from typing import Any, Protocol
 
 from vilfredo.executors import worker
-from vilfredo.executors.handle import Handle
+from vilfredo.executors.state import Handle
 from vilfredo.trial import Failure
 
 POLL = 0.05  # seconds between two looks at deadlines and memory
