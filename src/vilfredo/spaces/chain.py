@@ -93,8 +93,8 @@ class Chain:
     max_parameters: int = 5_000_000
     optimizers: tuple[str, ...] = ("adam", "sgd")
     lr: tuple[float, float] = (3e-4, 1e-2)
-    sgd_lr: tuple[float, float] = (3e-3, 1e-1)
-    momentum: tuple[float, float] = (0.5, 0.95)
+    sgd_lr: tuple[float, float] = (5e-3, 1e-1)
+    momentum: tuple[float, float] = (0.7, 0.95)
     weight_decay: tuple[float, float] = (1e-6, 1e-3)
     batch_sizes: tuple[int, ...] = (32, 64, 128)
     schedules: tuple[str, ...] = ("cosine", "constant")
@@ -142,16 +142,17 @@ class Chain:
         pool, then dense layers), since layers in no order at all hardly train; mutation reaches the rest.
         """
         u = _stream(rng)
-        longest = self.max_layers
+        space = self
         problem: Impossible | None = None
-        for _ in range(_TRIES):
-            length = self.min_layers + int(u() * (longest - self.min_layers + 1))
-            genome = {"layers": self._sentence(length, u), "training": self.hyperparameters.sample(rng)}
+        for attempt in range(1, _TRIES + 1):
+            length = self.min_layers + int(u() * (self.max_layers - self.min_layers + 1))
+            genome = {"layers": space._sentence(length, u), "training": self.hyperparameters.sample(rng)}
             try:
                 self.decode(genome)
             except Impossible as reason:
                 problem = reason
-                longest = max(self.min_layers, longest - 1)
+                if attempt % 8 == 0:  # the limits are tight: go on with smaller layers
+                    space = space._smaller()
             else:
                 return genome
         raise Impossible(f"no random network fits into this space: {problem}") from problem
@@ -333,6 +334,14 @@ class Chain:
         while len(words) < length:
             words.append(_pick(self._usable(), u))
         return [self._gene(op, u) for op in words[:length]]
+
+    def _smaller(self) -> Chain:
+        """The space with the smaller half of filters, kernels and units."""
+        filters, kernels, units = (
+            tuple(sorted(values)[: (len(values) + 1) // 2])
+            for values in (self.filters, self.kernels, self.units)
+        )
+        return replace(self, filters=filters, kernels=kernels, units=units)
 
     def _usable(self) -> tuple[str, ...]:
         """The operations that mean something for the input at hand."""

@@ -59,8 +59,8 @@ class Macro:
     tune: bool = True
     optimizers: tuple[str, ...] = ("adam", "sgd")
     lr: tuple[float, float] = (3e-4, 1e-2)
-    sgd_lr: tuple[float, float] = (3e-3, 1e-1)
-    momentum: tuple[float, float] = (0.5, 0.95)
+    sgd_lr: tuple[float, float] = (5e-3, 1e-1)
+    momentum: tuple[float, float] = (0.7, 0.95)
     weight_decay: tuple[float, float] = (1e-6, 1e-3)
     batch_sizes: tuple[int, ...] = (32, 64, 128)
     schedules: tuple[str, ...] = ("cosine", "constant")
