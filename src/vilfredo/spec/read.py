@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from vilfredo.spec import names, plan
-from vilfredo.spec.model import Spec
+from vilfredo.spec.model import Part, Spec
 from vilfredo.trial import JSON
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -112,10 +112,17 @@ def _changed(data: dict[str, JSON], changes: Mapping[str, JSON]) -> dict[str, JS
             continue  # not a table: `read` will say so
         if path == "goals" and isinstance(value, list | tuple) and isinstance(table.get(last), Mapping):
             value = {name: table[last].get(name, {}) for name in value}
-        if last == "use" and tables and table.get("use") != value:
+        if last == "use" and tables and table.get("use", _default(tables)) != value:
             table.clear()
         table[last] = value
     return data
+
+
+def _default(tables: Sequence[str]) -> str | None:
+    """What a top-level table uses where it does not say."""
+    kind = Spec.model_fields[tables[0]].annotation if tables[0] in Spec.model_fields else None
+    models = [k for k in (kind, *typing.get_args(kind)) if isinstance(k, type) and issubclass(k, Part)]
+    return models[0].model_fields["use"].default if len(tables) == 1 and models else None
 
 
 def _structure(data: Mapping[str, JSON]) -> tuple[Spec | None, list[tuple[str, str]]]:
