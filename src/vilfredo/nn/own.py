@@ -35,7 +35,7 @@ def fitting(model: Any, shape: tuple[int, ...], outputs: int, maker: str) -> nn.
         raise Misfit(f"the network of {maker} gives {type(given).__name__}; it must give one tensor")
     if tuple(given.shape) != (2, outputs):
         raise Misfit(
-            f"the network of {maker} gives the shape {tuple(given.shape)} for 2 inputs of shape {tuple(shape)}; "
+            f"the network of {maker} gives the shape {tuple(given.shape)} for 2 inputs of {tuple(shape)}; "
             f"the data has {outputs} outputs, so it must be (2, {outputs})"
         )
     return model
@@ -121,12 +121,14 @@ def imported(text: str) -> Any:
 
 
 def takes_two(maker: Callable[..., Any]) -> bool:
-    """Whether it can be called as `maker(input_shape, outputs)`, by the number of its arguments."""
+    """Whether it is to be called as `maker(input_shape, outputs)`: it needs arguments, and these would do."""
     try:
-        inspect.signature(maker).bind((), 0)
-    except TypeError:
-        return False
-    except ValueError:  # has no signature
+        signature = inspect.signature(maker)
+    except (TypeError, ValueError):  # some builtins have none
         return True
-    required = [p for p in inspect.signature(maker).parameters.values() if p.default is p.empty]
-    return not isinstance(maker, type) or len(required) >= 2
+    needed = [
+        p
+        for p in signature.parameters.values()
+        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
+    ]
+    return len(needed) > 0

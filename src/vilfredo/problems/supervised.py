@@ -11,7 +11,9 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from vilfredo import architecture
@@ -31,7 +33,7 @@ from vilfredo.seeds import derive, generator
 from vilfredo.spaces.chain import Chain
 from vilfredo.trial import JSON, Genome, Value
 
-Objective = Callable[[Candidate], Value]
+Objective = Callable[[Candidate], Value | float]
 
 ELSEWHERE = frozenset({"train_seconds"})  # `evaluation`, which holds the clock, gives these itself
 
@@ -45,8 +47,8 @@ class Supervised:
     `vilfredo.nn.train.Recipe` (`lr`, `batch_size`, …) train it; a network space has its own. `optimizer` to
     `schedule` are for what the genome leaves open.
 
-    `goals` are `Goal`s or names. `objectives` are functions `Candidate -> Value` by goal; a goal that is
-    not among them is computed by `vilfredo.objectives.<goal>`. `augment` None is what the data
+    `goals` are `Goal`s or names. `objectives` are functions `Candidate -> Value` (or a number) by goal; a
+    goal that is not among them is computed by `vilfredo.objectives.<goal>`. `augment` None is what the data
     suggests. `device` is "cpu" or "cuda" (also "cuda:1", "mps").
 
     `baseline` is a network to compare with: a function `(input_shape, outputs) -> nn.Module`, the class of a
@@ -287,8 +289,12 @@ class Supervised:
 
     # -- data on the device -----------------------------------------------------------------------
 
-    def _tensor(self, array: Any) -> Tensor:
-        return torch.from_numpy(array if array.flags.writeable else array.copy()).to(self.device)
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        """A tensor on the device, its strides those of C order even where a dimension is 1: PyTorch chooses
+        its kernels, and so the last bits of its results, by the strides."""
+        flat = np.ascontiguousarray(array).reshape(-1)
+        tensor = torch.from_numpy(flat if flat.flags.writeable else flat.copy())
+        return tensor.reshape(array.shape).to(self.device)
 
     def _kept(self, key: str, make: Callable[[], Any]) -> Any:
         if key not in self._tensors:
