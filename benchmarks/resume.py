@@ -1,0 +1,77 @@
+"""How long it takes to resume a long run: `python -m benchmarks.resume --json FILE [--trials 100000]`.
+
+Writes a store of that many trials with 20 epochs each, as a search would have left it, and resumes it
+with `steady`, `nsga2` and `random`. Keys: `resume_s.<optimizer>`, `store_ms_per_trial` (works and trials
+both, as they are logged), `store_mb`, `trials`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks import report
+from vilfredo.budget import Budget
+from vilfredo.executors.inline import Inline
+from vilfredo.goal import Goal
+from vilfredo.loop import Search
+from vilfredo.optimizers.nsga2 import NSGA2
+from vilfredo.optimizers.random import Random
+from vilfredo.optimizers.steady import Steady
+from vilfredo.problems.function import Function
+from vilfredo.protocols import Work
+from vilfredo.seeds import generator
+from vilfredo.spaces.parameters import from_mapping
+from vilfredo.store import Store
+from vilfredo.trial import Epoch, Key, Trial, Value
+
+
+def nothing(parameters: dict[str, float]) -> dict[str, float]:
+    return {"error": parameters["x0"], "macs": parameters["x1"]}
+
+
+def main() -> None:
+    parser = report.arguments(__doc__)
+    parser.add_argument("--trials", type=int, default=100_000)
+    options = parser.parse_args()
+    space = from_mapping({f"x{i}": {"float": [0, 1]} for i in range(8)})
+    problem = Function(nothing, space, [Goal("error"), Goal("macs")])
+    figures: dict[str, float | str] = {"trials": options.trials}
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "long.db"
+        run = Store.open(path).create(name="", seed=0, spec={}, description={}, goals=problem.goals)
+        values = np.random.default_rng(0)
+        began = time.perf_counter()
+        for number in range(options.trials):
+            genome = space.sample(generator(0, "ask", number))
+            curve = tuple(Epoch(k, {"val_error": 0.5 / k, "train_error": 0.4 / k}, 0.1) for k in range(1, 21))
+            found = {Key("error"): Value(float(values.random())), Key("macs"): Value(float(values.random()))}
+            run.append_work(number, number, Work(genome))
+            run.append_trial(
+                number,
+                Trial(number, genome, "complete", epochs=curve, values=found, seconds={"train": 2.0}),
+            )
+        figures["store_ms_per_trial"] = 1e3 * (time.perf_counter() - began) / options.trials
+        figures["store_mb"] = path.stat().st_size / 1e6
+        for name, make in {"steady": Steady, "nsga2": NSGA2, "random": Random}.items():
+            again = Store.open(path, create=False).run()
+            began = time.perf_counter()
+            search = Search(
+                problem,
+                make(space, problem.goals),
+                Inline(problem),
+                again,
+                budget=Budget(trials=options.trials + 1),
+                confirm=0,
+            )
+            told = [trial.number for trial in search]
+            figures[f"resume_s.{name}"] = time.perf_counter() - began
+            assert told == [options.trials]
+    report.write(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
