@@ -48,12 +48,14 @@ class Database:
         self._process = os.getpid()
         self._guard = threading.RLock()
         _check_path(self.path, readonly, create)
+        there = self.path.exists()
         with explained(self.path):
             self._connection = _connect(self.path, readonly)
             try:
                 self._connection.execute("PRAGMA foreign_keys = ON")
                 self._connection.execute("PRAGMA synchronous = NORMAL")
                 if _check_contents(self._connection, self.path, readonly, migrations):
+                    _check_emptied(self._connection, self.path, there)
                     migrate(self._connection, migrations)
                 if not readonly:
                     _write_ahead(self._connection)
@@ -147,8 +149,10 @@ def _connect(path: Path, readonly: bool) -> sqlite3.Connection:
     connection = _open(path, "mode=ro")
     try:
         connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    except sqlite3.OperationalError as problem:
+    except BaseException as problem:
         connection.close()
+        if not isinstance(problem, sqlite3.OperationalError):
+            raise
         # A folder that may not be written to leaves no room for the shared memory of WAL. Without a pending
         # log nobody is writing and the file alone holds everything; with one it must not be ignored.
         log = path.with_name(f"{path.name}-wal")
@@ -179,7 +183,7 @@ def _check_contents(
     """Whether migrations are to be applied. Raises `StoreError` if this is no store that we know."""
     application = int(connection.execute("PRAGMA application_id").fetchone()[0])
     version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+    empty = _is_empty(connection)
     if application != APPLICATION and not (application == 0 and empty):
         raise StoreError(f"{path} is a database of another program; choose another file for the store")
     if version > len(migrations):
@@ -192,13 +196,22 @@ def _check_contents(
     if readonly:
         state = "is empty" if empty else f"was written by an older Vilfredo (schema {version})"
         raise StoreError(f"{path} {state}; open it for writing once to bring it up to date")
+    return True
+
+
+def _check_emptied(connection: sqlite3.Connection, path: Path, there: bool) -> None:
+    """A file that was truncated to nothing is not a new one: what lies beside it belongs to what it held."""
     folder = artifacts_folder(path)
-    if empty and folder.is_dir() and any(folder.iterdir()):
+    # In this order: another process may be making the store right now, its first run comes later.
+    if there and folder.is_dir() and any(folder.iterdir()) and _is_empty(connection):
         raise StoreError(
             f"{path} is empty although {folder.name} beside it holds results; "
             "restore the file from a copy, or choose another name for a new store"
         )
-    return True
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0)
 
 
 def _write_ahead(connection: sqlite3.Connection) -> None:
@@ -226,6 +239,10 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as problem:
         raise StoreError(_sentence(path, problem)) from problem
+    except UnicodeDecodeError as problem:
+        raise StoreError(
+            f"{path} is damaged ({problem}); it was left as it is, restore it from a copy"
+        ) from problem
     except OverflowError as problem:
         raise StoreError(f"a whole number beyond 64 bits cannot be written to {path}") from problem
 

@@ -77,8 +77,6 @@ CREATE TABLE trials (                    -- one row per tell; the last one of a 
   told_at REAL NOT NULL                  -- seconds of the run's wall time, when first told
 );
 
-CREATE INDEX trials_by_run ON trials (run);
-
 CREATE INDEX trials_by_number ON trials (run, number);
 
 CREATE TABLE parents (
