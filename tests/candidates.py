@@ -160,8 +160,7 @@ def _hang_deaf(_: object) -> None:
 def _eat(_: object) -> None:
     hoard = []
     while True:
-        hoard.append(np.ones(4 * 2**20 // 8))  # 4 MiB
-        time.sleep(0.001)
+        hoard.append(np.ones(2**21))  # 16 MiB
 
 
 def _segfault(_: object) -> None:

@@ -21,7 +21,7 @@ from vilfredo.executors import forkserver, spawner, worker
 from vilfredo.executors.state import Broken, Handle, cause
 from vilfredo.executors.watch import Launcher, Supervisor, resident
 from vilfredo.protocols import Died, Event, Finished, Outcome, Problem, Started, Task, Verdict
-from vilfredo.trial import Attempt, Failure
+from vilfredo.trial import Attempt
 
 QUICK = 0.05  # seconds; tasks that take less on average are sent ahead to the workers
 _AHEAD = 8  # at most so many
@@ -254,7 +254,8 @@ class Local:
         try:
             message = pickle.loads(handle.tasks.recv_bytes())
         except Exception:  # the end, or nonsense that the candidate wrote
-            self._kill(handle)
+            assert self._supervisor is not None
+            self._supervisor.deaf(handle)
             handle.tasks.close()
             return False
         self._take(handle, message)
@@ -306,12 +307,6 @@ class Local:
     def _launch(self, slot: int) -> Handle:
         assert self._supervisor is not None
         return self._supervisor.launch(slot, self._gpus[slot], self._logs[slot])
-
-    def _kill(self, handle: Handle) -> None:
-        assert self._supervisor is not None
-        ticket = handle.ticket
-        reason = Failure("exit", "lost its connection to the search: the candidate closed it")
-        self._supervisor.kill(handle, None if ticket is None else (ticket, reason))
 
     def _replace(self, handle: Handle, without: int | None = None) -> None:
         """Kill a worker without waiting for its end; what it had not begun goes to others."""

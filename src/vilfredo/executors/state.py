@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Handle:
     code: int | None = None  # exit code when it has ended; negative: the signal
     reason: tuple[int, Failure] | None = None  # of which ticket, and why it was killed
     listening: bool = True  # on `control`
+    deaf_since: float | None = None  # its connection for tasks has ended (the executor writes this)
     waiting: bool = False  # for quiet
     stopped: bool = False  # suspended
     held_since: float | None = None  # waiting or stopped
@@ -64,8 +66,13 @@ class Handle:
             return ""
 
     def close(self) -> None:
+        """Let go of everything that is shared with the worker, which has ended."""
         self.tasks.close()
         self.control.close()
+        memory = self.cells.obj
+        self.cells.release()
+        if isinstance(memory, mmap.mmap):
+            memory.close()
 
 
 def cause(handle: Handle, out_of_memory: bool) -> Failure:

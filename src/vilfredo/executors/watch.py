@@ -23,6 +23,7 @@ from vilfredo.trial import Failure
 
 POLL = 0.05  # seconds between two looks at deadlines and memory
 _SELDOM = 1.0  # between two looks where there is no limit to watch
+_GRACE = 0.1  # seconds that a worker whose connection has ended may take to end by itself
 LOG_LIMIT = 16 * 2**20  # bytes; a worker's output is cut to nothing beyond it
 
 
@@ -88,6 +89,12 @@ class Supervisor:
                 handle.reason = handle.reason or reason
                 self._launcher.kill(handle)
 
+    def deaf(self, handle: Handle) -> None:
+        """The worker cannot be talked to any more: either it is just ending, or it will be killed."""
+        with self._lock:
+            handle.deaf_since = handle.deaf_since or time.perf_counter()
+        self._ring()
+
     def ran_out_of_memory(self, handle: Handle) -> bool:
         """Whether the kernel has killed for want of memory since this worker started."""
         with self._lock:
@@ -117,13 +124,14 @@ class Supervisor:
             self._rope.send_bytes(b"!")
 
     def _run(self) -> None:
-        limited = self._deadline is not None or self._memory is not None
         while not self._closing:
             with self._lock:
                 controls = {h.control: h for h in self._handles.values() if h.listening}
+                limited = self._deadline is not None or self._memory is not None
+                often = limited or any(h.deaf_since is not None for h in self._handles.values())
                 sources = [*controls, *self._launcher.sources(), self._bell]
             try:
-                ready = wait(sources, POLL if limited else _SELDOM)
+                ready = wait(sources, POLL if often else _SELDOM)
             except (OSError, ValueError):  # one was closed in the meantime
                 continue
             with self._lock:
@@ -221,6 +229,10 @@ class Supervisor:
         for handle in self._handles.values():
             self._cut(handle)
             ticket = handle.ticket
+            if handle.deaf_since is not None and now - handle.deaf_since > _GRACE:
+                failure = Failure("exit", "lost its connection to the search: the candidate closed it")
+                self.kill(handle, (-1 if ticket is None else ticket, failure))
+                continue
             if ticket is None or handle.reason is not None:
                 continue
             held = now - handle.held_since if handle.held_since is not None else 0.0
