@@ -129,7 +129,8 @@ def layers(size: int = 3) -> list[dict[str, object]]:
     made: list[dict[str, object]] = []
 
     def add(op: str, shape: tuple[int, ...], inputs: list[int] | None = None, **args: object) -> int:
-        made.append({"op": op, "args": args, "inputs": inputs or [len(made) - 1], "shape": list(shape)})
+        row = {"op": op, "args": args, "inputs": inputs or [len(made) - 1], "shape": list(shape)}
+        made.append({**row, "parameters": 9 * shape[0] if op == "conv" else 0, "macs": 1000})
         return len(made) - 1
 
     for block in range(size):
@@ -159,7 +160,12 @@ def data(
         title="Fashion-MNIST on a small board " + NASTY,
         goals=goals,
         trials=made,
-        description={"data": "fashion_mnist", "training images": 10_000, "space": "chain", "note": NASTY},
+        description={
+            "kind": "supervised",
+            "data": {"name": "fashion_mnist", "train": 10_000, "validation": 2_000, "input": [1, 28, 28]},
+            "space": {"use": "Chain", "max_layers": 16},
+            "note": NASTY,
+        },
         layers={n: layers() for n in important(made, goals)},
         environment={"vilfredo": "0.1.0", "torch": "2.13.0", "machine": "2 cores, 8 GiB", "git": "abc1234"},
         spec='[problem]\nuse = "supervised"\ndata = "fashion_mnist"\n',

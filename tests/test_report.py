@@ -272,6 +272,11 @@ def test_numbers_that_are_not_finite_and_unknown_things_become_text():
         ("dropout", {"rate": 0.25}, "rate 0.25"),
         ("dense", {"units": 10, "bias": True}, "10 units"),
         ("relu", {}, ""),
+        (
+            "Linear",
+            {"name": "body.0", "settings": "in_features=4, out_features=2"},
+            "in_features=4, out_features=2",
+        ),
     ],
 )
 def test_layers_in_words(op, args, words):

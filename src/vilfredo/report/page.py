@@ -24,11 +24,12 @@ _SCRIPTS = ("units.js", "charts.js", "front.js", "network.js", "run.js", "page.j
 class ReportData:
     """All that the page is made of.
 
-    `trials` are in the order in which they were told. `layers` are those of `important(data)`, as
-    `Problem.layers` gives them. `description` is `Problem.describe()`; `environment` says versions,
-    machine and git revision; `spec` is the text of the specification; `commands` make the run again.
-    `finished` is an ISO time. `epochs` is what full training takes. `baseline` is the number of the
-    user's own network; if None, the first trial whose operator is "baseline".
+    `trials` may come in any order (a number that comes twice: the last one counts). `layers` are those
+    of `important(trials, goals)`, as `Problem.layers` gives them. `description` is `Problem.describe()`;
+    `environment` says versions, machine and git revision; `spec` is the text of the specification;
+    `commands` make the run again. `finished` is an ISO time. `epochs` is what full training takes.
+    `baseline` is the number of the user's own network; if None, the first trial whose operator is
+    "baseline".
     """
 
     title: str
@@ -81,7 +82,8 @@ def render(data: ReportData) -> str:
 
 
 def _payload(data: ReportData) -> dict[str, JSON]:
-    trials, goals = list({t.number: t for t in data.trials}.values()), data.goals
+    once = {t.number: t for t in data.trials}
+    trials, goals = sorted(once.values(), key=lambda t: t.told_at), data.goals
     by_number = {t.number: t for t in trials}
     places = {t.number: row for row, t in enumerate(trials)}
     baseline = _baseline(trials, data.baseline)

@@ -332,16 +332,21 @@ def _curve(trial: Trial, metrics: Mapping[str, int]) -> dict[str, JSON]:
 
 
 def _layer(place: int, layer: Mapping[str, JSON], texts: Texts) -> list[JSON]:
-    """[operation, what is said of it, shape, inputs]; the inputs are left out where it is the one before."""
+    """[operation, what is said of it, shape, parameters, MACs, inputs]; without the inputs where it is the
+    layer before."""
     op, args = str(layer.get("op", "?")), layer.get("args") or {}
     shape = "×".join(str(n) for n in layer.get("shape") or ())
     inputs = [int(i) for i in layer.get("inputs", [place - 1])]
     row: list[JSON] = [texts(op), texts(describe(op, args)), texts(shape)]
+    row += [layer.get("parameters", 0), layer.get("macs", 0)]
     return row if inputs == [place - 1] else [*row, inputs]
 
 
 def describe(op: str, args: Mapping[str, JSON]) -> str:
-    """A layer's arguments in a few words: "32 filters 3×3, stride 2"."""
+    """A layer's arguments in a few words: "32 filters 3×3, stride 2". A user's own module says its
+    `settings` itself."""
+    if "settings" in args:
+        return str(args["settings"])
     known = dict(args)
     words: list[str] = []
     if "filters" in known:

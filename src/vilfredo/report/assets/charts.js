@@ -39,13 +39,14 @@ const g = (tag, attributes, ...children) => fill(document.createElementNS("http:
 const put = (place, ...children) => { place.replaceChildren(...children.flat(3).filter(c => c !== null && c !== undefined && c !== false)); return place; };
 const round1 = x => Math.round(x * 10) / 10;
 
-function niceStep(span, wanted) {
+function niceStep(span, wanted, whole) {
   const raw = span / Math.max(1, wanted), base = 10 ** Math.floor(Math.log10(raw));
-  return base * [1, 2, 2.5, 5, 10].find(m => m * base >= raw * 0.999);
+  const step = base * (whole ? [1, 2, 5, 10] : [1, 2, 2.5, 5, 10]).find(m => m * base >= raw * 0.999);
+  return whole ? Math.max(1, step) : step;
 }
 
 // A scale from values to pixels; `unit` makes round ticks in the unit that is shown.
-function scaleFor(low, high, from, to, { log = false, unit = "" } = {}) {
+function scaleFor(low, high, from, to, { log = false, unit = "", whole = false } = {}) {
   if (!(high > low)) { const pad = Math.abs(low) * 0.1 || 1; high = low + pad; low = log && low - pad <= 0 ? low / 2 : low - pad; }
   const f = log ? Math.log10 : x => x;
   const a = f(low), b = f(high);
@@ -56,13 +57,13 @@ function scaleFor(low, high, from, to, { log = false, unit = "" } = {}) {
     const factor = scaleOf(Math.max(Math.abs(low), Math.abs(high)), unit)[0];
     if (log) {
       const ticks = [], decades = Math.log10(high / low);
-      const factors = decades > 3 ? [1] : decades > 1.2 ? [1, 3] : [1, 1.5, 2, 3, 5, 7];
+      const factors = decades > 4 ? [1] : decades > 2 ? [1, 3] : decades > 0.9 ? [1, 2, 5] : [1, 1.5, 2, 3, 4, 5, 6, 8];
       for (let e = Math.floor(Math.log10(low)) - 1; e <= Math.ceil(Math.log10(high)); e++)
         for (const m of factors) { const t = m * 10 ** e; if (t >= low * 0.9999 && t <= high * 1.0001) ticks.push(t); }
       const every = Math.ceil(ticks.length / Math.max(2, wanted + 1));
       return ticks.filter((_, i) => i % every === 0);
     }
-    const step = niceStep((high - low) / factor, wanted), ticks = [];
+    const step = niceStep((high - low) / factor, wanted, whole), ticks = [];
     for (let k = Math.ceil(low / factor / step - 1e-9); k * step <= high / factor + 1e-9; k++) ticks.push(k * step * factor);
     return ticks;
   };
@@ -96,7 +97,7 @@ function extent(values) {
 function wide(values) {
   const known = values.filter(v => v !== null);
   const [low, high] = extent(known);
-  return low > 0 && high / low > 30;
+  return low > 0 && high / low > 10;
 }
 const LOG = GOALS.map(goal => wide(D.front.map(row => mean(row, goal))));
 const canLog = goal => D.front.every(row => { const v = mean(row, goal); return v === null || v > 0; });

@@ -39,7 +39,7 @@ function detailView() {
         detail && detail.generation !== null ? [h("dt", {}, "generation"), h("dd", {}, detail.generation)] : null,
         T.epochs[row] ? [h("dt", {}, "trained"), h("dd", {}, plural(T.epochs[row], "epoch"), D.epochs ? ` of ${D.epochs}` : "")] : null,
         h("dt", {}, "time"), h("dd", {}, duration(T.seconds[row]), seconds.length > 1 ? h("span", { class: "quiet" }, ` (${seconds.map(([s, t]) => `${s} ${duration(t)}`).join(", ")})`) : null),
-        detail && detail.attempts.length > 1 ? [h("dt", {}, "attempts"), h("dd", {}, plural(detail.attempts.length, "attempt"), detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
+        detail && detail.attempts.some(a => a[3]) ? [h("dt", {}, "attempts"), h("dd", {}, `${count(detail.attempts.length)}, of which ${count(detail.attempts.filter(a => a[3]).length)} lost`, detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
         detail && detail.failure ? [h("dt", {}, "failure"), h("dd", {}, `${detail.failure[0]}: ${detail.failure[1]}`)] : null),
       detail ? h("p", { class: "small" }, h("a", { href: "#network" }, "Layers, family and learning curve")) : null);
   }
@@ -58,37 +58,46 @@ function networkView() {
     const family = T.parents[row].length ? [h("h3", {}, "Family"), h("div", { class: "controls" }, select("generations", [[1, "1"], [2, "2"], [3, "3"], [5, "5"], [99, "all"]], depth, v => { depth = Number(v); drawTree(); })), tree] : [h("h3", {}, "Family"), h("p", { class: "quiet" }, "No parents: it was drawn at random, or given.")];
     if (T.parents[row].length) drawTree();
     if (!detail) { put(place, h("p", { class: "quiet" }, "Layers and genomes are kept for the front, the baseline and their ancestors."), ...family); return; }
-    const layers = detail.layers.length ? [h("h3", {}, `Layers (${detail.layers.length})`), h("div", { class: "scroll layers", tabindex: 0, role: "group", "aria-label": "drawing of the layers" }, drawLayers(detail.layers, T.number[row]))] : null;
+    const layers = detail.layers.length ? [h("h3", {}, `Layers (${detail.layers.length})`), h("p", { class: "quiet small" }, costOf(detail.layers)), h("div", { class: "scroll layers", tabindex: 0, role: "group", "aria-label": "drawing of the layers" }, drawLayers(detail.layers, T.number[row]))] : null;
     const curve = h("div", { class: "plot" });
     const rest = h("div", {}, family, Object.keys(detail.epochs.curves || {}).length ? [h("h3", {}, "Learning curve"), curve] : null,
       h("h3", {}, "Genome"), h("pre", { tabindex: 0, "aria-label": "genome" }, pretty(detail.genome).slice(0, 8000)),
       h("p", { class: "quiet small" }, `seed ${detail.seed}`));
-    put(place, layers ? h("div", { class: "beside" }, h("div", {}, layers), rest) : rest);
+    put(place, layers ? h("div", { class: "beside" }, h("div", {}, layers), rest) : [h("p", { class: "quiet small" }, "No layers to draw: a function has none, and a problem that could not be built where this page was written gives none."), rest]);
     if (curve.isConnected) drawInto(curve, width => put(curve, ownCurve(detail, width)));
   }
   chosen.watchers.push(render);
 }
 
-const KIND = { conv: "conv", max_pool: "pool", avg_pool: "pool", global_pool: "pool", dense: "dense", batch_norm: "norm", layer_norm: "norm" };
-const FOLDED = new Set(["batch_norm", "layer_norm", "relu", "tanh", "sigmoid", "gelu", "dropout", "identity", "flatten"]);
+const kindOf = op => /conv/i.test(op) ? "conv" : /pool/i.test(op) ? "pool" : /dense|linear/i.test(op) ? "dense" : /norm/i.test(op) ? "norm" : "other";
+const FOLDED = /norm|relu|tanh|sigmoid|gelu|silu|elu|softmax|dropout|identity|flatten/i;
+
+function inputShape() {
+  const data = D.description.data;
+  return data && Array.isArray(data.input) ? data.input.join("×") : "";
+}
+function costOf(layers) {
+  const sum = place => layers.reduce((total, l) => total + (l[place] || 0), 0), parameters = sum(3), macs = sum(4);
+  return [parameters && `${show(parameters, "count")} parameters`, macs && `${show(macs, "count")} MACs`].filter(Boolean).join(", ");
+}
 
 // Layers from top to bottom; one row each, what only follows (batch norm, ReLU) written into the row of
 // what it follows. An edge that skips rows is an arc on the right.
 function drawLayers(layers, number) {
   const texts = D.detail.texts;
-  const nodes = [{ op: "input", text: "", shape: "", inputs: [] }];
+  const nodes = [{ op: "input", text: "", shape: inputShape(), inputs: [], folded: [], parameters: 0 }];
   const nodeOf = new Map([[-1, 0]]);
   const uses = new Map();
-  layers.forEach((l, i) => (l[3] || [i - 1]).forEach(p => uses.set(p, (uses.get(p) || 0) + 1)));
+  layers.forEach((l, i) => (l[5] || [i - 1]).forEach(p => uses.set(p, (uses.get(p) || 0) + 1)));
   layers.forEach((layer, i) => {
-    const [op, text, shape] = layer.slice(0, 3).map(t => texts[t]), inputs = layer[3] || [i - 1];
+    const [op, text, shape] = layer.slice(0, 3).map(t => texts[t]), inputs = layer[5] || [i - 1], parameters = layer[3];
     const last = nodes[nodes.length - 1];
-    if (FOLDED.has(op) && nodes.length > 1 && inputs.length === 1 && nodeOf.get(inputs[0]) === nodes.length - 1 && uses.get(inputs[0]) === 1 && inputs[0] === i - 1) {
-      last.folded.push(op.replaceAll("_", " ") + (text ? ` (${text})` : "")); last.shape = shape;
+    if (FOLDED.test(op) && nodes.length > 1 && inputs.length === 1 && nodeOf.get(inputs[0]) === nodes.length - 1 && uses.get(inputs[0]) === 1 && inputs[0] === i - 1) {
+      last.folded.push(op.replaceAll("_", " ") + (text ? ` (${text})` : "")); last.shape = shape; last.parameters += parameters;
       nodeOf.set(i, nodes.length - 1);
-    } else { nodes.push({ op, text, shape, inputs: inputs.map(p => nodeOf.get(p) ?? 0), folded: [] }); nodeOf.set(i, nodes.length - 1); }
+    } else { nodes.push({ op, text, shape, inputs: inputs.map(p => nodeOf.get(p) ?? 0), folded: [], parameters }); nodeOf.set(i, nodes.length - 1); }
   });
-  const tall = node => node.folded && node.folded.length ? 40 : 26, gap = 15, boxWidth = 300, left = 8;
+  const tall = node => node.folded.length || node.parameters ? 40 : 26, gap = 15, boxWidth = 300, left = 8;
   let y = 4;
   for (const node of nodes) { node.y = y; node.h = tall(node); y += node.h + gap; }
   const arcs = [];
@@ -101,11 +110,12 @@ function drawLayers(layers, number) {
   svg.append(g("defs", {}, g("marker", { id: "arrow", viewBox: "0 0 6 6", refX: 5, refY: 3, markerWidth: 6, markerHeight: 6, orient: "auto" }, g("path", { d: "M0 0L6 3L0 6z", fill: "context-stroke" }))));
   nodes.forEach((node, i) => {
     if (node.inputs.includes(i - 1)) { const from = nodes[i - 1]; svg.append(g("line", { class: "edge", x1: left + 40, x2: left + 40, y1: from.y + from.h, y2: node.y - 1, "marker-end": "url(#arrow)" })); }
-    svg.append(g("g", { class: `node ${KIND[node.op] || "other"}` },
+    svg.append(g("g", { class: `node ${kindOf(node.op)}` },
       g("rect", { x: left, y: node.y, width: boxWidth, height: node.h, rx: 5 }),
       g("text", { x: left + 9, y: node.y + 17 }, cut(`${node.op.replaceAll("_", " ")} ${node.text}`.trim(), node.shape.length > 9 ? 30 : 34), g("title", {}, `${node.op} ${node.text}`)),
       g("text", { x: left + boxWidth - 9, y: node.y + 17, "text-anchor": "end", class: "shape" }, node.shape),
-      node.folded && node.folded.length ? g("text", { x: left + 9, y: node.y + 33, class: "shape" }, cut(node.folded.join(" · "), 46)) : null));
+      node.folded.length ? g("text", { x: left + 9, y: node.y + 33, class: "shape" }, cut(node.folded.join(" · "), node.parameters ? 28 : 46)) : null,
+      node.parameters ? g("text", { x: left + boxWidth - 9, y: node.y + 33, "text-anchor": "end", class: "shape" }, `${show(node.parameters, "count")} parameters`) : null));
   });
   for (const [p, i, lane] of arcs) {
     const a = nodes[p], b = nodes[i], x = left + boxWidth, out = x + 18 + lane * 13, y1 = a.y + a.h - 8, y2 = b.y + 8;
@@ -170,16 +180,23 @@ function familyTree(row, depth) {
       g("title", {}, `${spoken(r)}; made by ${T.operators[T.operator[r]] || "–"}`),
       g("rect", { x, y, width: w, height: hgt, rx: 5 }),
       g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 12))),
-      g("text", { x: x + 8, y: y + 32, class: "values" }, cut(shown.map(goal => show(mean(r, goal), goal.unit)).join(" · "), 23))));
+      g("text", { x: x + 8, y: y + 32, class: "values" }, cut(hasAll(r, ...shown) ? shown.map(goal => show(mean(r, goal), goal.unit)).join(" · ") : STATES[T.state[r]], 23))));
   }
   return svg;
 }
 
+// What was recorded at each epoch. Where only an accuracy was recorded, its error is drawn too.
 function seriesOf(detail) {
   const epochs = detail.epochs;
   if (!epochs.curves) return [];
-  return Object.entries(epochs.curves).map(([place, values]) => ({ metric: D.detail.metrics[place], values, indices: epochs.indices || values.map((_, i) => i + 1) }));
+  const all = Object.entries(epochs.curves).map(([place, values]) => ({ metric: D.detail.metrics[place], values, indices: epochs.indices || values.map((_, i) => i + 1) }));
+  for (const series of [...all]) {
+    const error = series.metric.replace(/accuracy$/, "error");
+    if (error !== series.metric && !all.some(s => s.metric === error)) all.push({ ...series, metric: error, values: series.values.map(v => v === null ? null : 1 - v) });
+  }
+  return all;
 }
+const metricName = metric => metric.replace(/^val_/, "validation_").replaceAll("_", " ");
 const baseName = metric => metric.replace(/^(train|training|validation|valid|val|test)[_/]/, "");
 const isTrain = metric => /^train/.test(metric);
 
@@ -187,10 +204,11 @@ const isTrain = metric => /^train/.test(metric);
 function ownCurve(detail, width) {
   const groups = new Map();
   for (const series of seriesOf(detail)) { const name = baseName(series.metric); if (!groups.has(name)) groups.set(name, []); groups.get(name).push(series); }
-  const each = groups.size > 1 && width > 420 ? Math.floor(width / 2) - 8 : width;
+  if (groups.has("error")) groups.delete("accuracy");
+  const each = groups.size > 1 && width > 420 ? Math.floor((width - 20) / 2) : width;
   return h("div", { class: "controls" }, [...groups].slice(0, 6).map(([name, series]) => {
     const height = 170, box = { width: each, height, left: 54, right: 8, top: 22, bottom: 26 };
-    const x = scaleFor(...extent(series.flatMap(s => s.indices)), box.left, each - box.right), y = scaleFor(...pad(extent(series.flatMap(s => s.values))), height - box.bottom, box.top, { unit: unitOf(name) });
+    const x = scaleFor(...extent(series.flatMap(s => s.indices)), box.left, each - box.right, { whole: true }), y = scaleFor(...pad(extent(series.flatMap(s => s.values))), height - box.bottom, box.top, { unit: unitOf(name) });
     return g("svg", { width: each, height, viewBox: `0 0 ${each} ${height}`, role: "img", "aria-label": `${name} by epoch` }, axes(x, y, { ...box, yUnit: unitOf(name), xUnit: "", yName: `${name.replaceAll("_", " ")}${series.some(s => isTrain(s.metric)) && series.length > 1 ? " (training dashed)" : ""}` }),
       series.map(s => g("path", { class: "line chosen" + (isTrain(s.metric) ? " train" : ""), d: pathOf(s.indices, s.values, x, y) })));
   }));

@@ -9,13 +9,17 @@ function summaryView() {
   put(byId("summary"), h("dl", { class: "tiles" },
     tile("Trials", count(total), bar, order.filter(s => D.states[s]).map(s => `${count(D.states[s])} ${s}`).join(" · ")),
     tile("On the front", count(D.front.length), D.front.length ? `${GOALS.filter(goal => goal.ranked).map(goal => goal.label).join(", ")}` : "no feasible network yet"),
-    tile("Time", D.wall ? duration(D.wall) : duration(work), stages.length ? `computing ${duration(work)}: ${stages.slice(0, 3).map(([s, t]) => `${s} ${duration(t)}`).join(", ")}` : null),
+    tile(D.wall ? "Time of the search" : "Time", D.wall ? duration(D.wall) : duration(work), stages.length ? `computing ${duration(work)}: ${stages.slice(0, 3).map(([s, t]) => `${s} ${duration(t)}`).join(", ")}` : null),
     D.trained > 0 && tile("Epochs trained", count(D.trained), D.savings ? `${count(D.savings.epochs)} saved by stopping early` : null),
     last !== null && tile("Hypervolume", show(last, "fraction"), "of the box between the best values and the reference point"),
     D.knee !== null && tile("Knee", trialButton(D.knee), values(D.knee)),
     GOALS.filter(goal => goal.name in D.best).map(goal => tile(`${goal.sense === "min" ? "Lowest" : "Highest"} ${goal.label}`, show(mean(D.best[goal.name], goal), goal.unit), [trialButton(D.best[goal.name])])),
     D.baseline !== null && tile("Baseline", trialButton(D.baseline), values(D.baseline))));
-  byId("subtitle").textContent = [D.status, D.finished && `as of ${D.finished.replace("T", " ").slice(0, 19)}`, GOALS.map(goal => `${goal.label}${goal.max !== null ? ` ≤ ${tickText(goal.max, goal.unit)}` : ""}${goal.min !== null ? ` ≥ ${tickText(goal.min, goal.unit)}` : ""}`).join(", ")].filter(Boolean).join(" · ");
+  const data = D.description.data || {}, space = D.description.space || {}, examples = (n, what) => typeof n === "number" && n > 0 ? `${count(n)} ${what}` : null;
+  const sizes = [examples(data.train, "training"), examples(data.validation, "validation"), examples(data.test, "test examples")].filter(Boolean).join(", ");
+  const what = [data.name && `${data.name}${sizes ? `: ${sizes}` : ""}${inputShape() ? ` of ${inputShape()}` : ""}`, D.description.function && `function ${D.description.function}`, space.use && `space ${space.use}`, D.epochs > 0 && `up to ${plural(D.epochs, "epoch")}`].filter(Boolean).join(" · ");
+  const bound = goal => `${goal.sense === "max" ? "high " : "low "}${goal.label}${goal.max !== null ? ` ≤ ${tickText(goal.max, goal.unit)}` : ""}${goal.min !== null ? ` ≥ ${tickText(goal.min, goal.unit)}` : ""}${goal.ranked ? "" : " (limit only)"}`;
+  put(byId("subtitle"), h("span", {}, what), h("span", {}, `Wanted: ${GOALS.map(bound).join(", ")}`), h("span", {}, [D.status, D.finished && `as of ${D.finished.replace("T", " ").replace(/(\d\d:\d\d):\d\d.*$/, "$1")}${/(\+00:00|Z)$/.test(D.finished) ? " UTC" : ""}`].filter(Boolean).join(", ")));
 }
 
 function tableView() {
@@ -132,7 +136,7 @@ function curvesView() {
   const goalNames = new Set(GOALS.map(goal => goal.name));
   let metric = metrics.find(m => !isTrain(m) && goalNames.has(baseName(m))) || metrics.find(m => !isTrain(m)) || metrics[0], log = false;
   const plot = h("div", { class: "plot" });
-  const controls = h("div", { class: "controls" }, select("", metrics.map(m => [m, m.replaceAll("_", " ")]), metric, v => { metric = v; redraw(); }), checkbox("log", log, on => { log = on; redraw(); }), h("span", { class: "quiet" }, "the selected network in bold, its training dashed"));
+  const controls = h("div", { class: "controls" }, select("", metrics.map(m => [m, metricName(m)]), metric, v => { metric = v; redraw(); }), checkbox("log", log, on => { log = on; redraw(); }), h("span", { class: "quiet" }, "the selected network in bold, its training dashed"));
   controls.querySelector("select").setAttribute("aria-label", "what is drawn");
   put(place, controls, plot);
   function draw(width) {
@@ -140,9 +144,9 @@ function curvesView() {
     const height = Math.round(within(240, width * 0.34, 360)), box = { width, height, left: 62, right: 12, top: 22, bottom: 38 };
     const values = all.flatMap(([, s]) => s.values).filter(v => v !== null && (!log || v > 0));
     const range = extent(values), unit = unitOf(baseName(metric));
-    const x = scaleFor(...extent(all.flatMap(([, s]) => s.indices)), box.left, width - box.right), y = scaleFor(...(log ? range : pad(range)), height - box.bottom, box.top, { log, unit });
+    const x = scaleFor(...extent(all.flatMap(([, s]) => s.indices)), box.left, width - box.right, { whole: true }), y = scaleFor(...(log ? range : pad(range)), height - box.bottom, box.top, { log, unit });
     const over = g("g", { "pointer-events": "none" });
-    put(plot, g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${metric} by epoch, of ${plural(all.length, "network")} of the front` }, axes(x, y, { ...box, xUnit: "", yUnit: unit, xName: "epoch →", yName: metric.replaceAll("_", " ") }),
+    put(plot, g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${metric} by epoch, of ${plural(all.length, "network")} of the front` }, axes(x, y, { ...box, xUnit: "", yUnit: unit, xName: "epoch →", yName: metricName(metric) }),
       all.map(([row, s]) => g("path", { class: "line", d: pathOf(s.indices, s.values, x, y), onclick: () => choose(row) }, g("title", {}, spoken(row)))), over));
     mark = row => {
       const detail = row === null ? null : detailOf(row);
@@ -164,7 +168,7 @@ function progressView() {
     h("p", { class: "quiet small" }, `Hypervolume of the feasible trials so far, as a share of the box between the best value in each goal (${point(H.ideal)}) and the reference point (${point(H.reference)}): the worst values of the final front and a tenth of its span. In the goals' own units it ends at ${show(H.volume)}.`));
   const draw = (where, xs, unit, name) => width => {
     const height = 230, box = { width, height, left: 52, right: 14, top: 16, bottom: 40 };
-    const x = scaleFor(0, Math.max(...xs) || 1, box.left, width - box.right, { unit }), y = scaleFor(0, Math.max(...H.share) * 1.05 || 1, height - box.bottom, box.top, { unit: "fraction" });
+    const x = scaleFor(0, Math.max(...xs) || 1, box.left, width - box.right, { unit, whole: unit === "" }), y = scaleFor(0, Math.max(...H.share) * 1.05 || 1, height - box.bottom, box.top, { unit: "fraction" });
     let path = `M${box.left} ${round1(y(0))}`;
     H.share.forEach((v, i) => { path += `H${round1(x(xs[i]))}V${round1(y(v))}`; });
     path += `H${round1(x(x.high))}`;
@@ -195,7 +199,14 @@ function failuresView() {
 }
 
 function againView() {
-  const pairs = data => h("dl", { class: "pairs" }, Object.entries(data).map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, value !== null && typeof value === "object" ? (Array.isArray(value) && value.every(v => typeof v !== "object") ? value.join(", ") : h("code", {}, JSON.stringify(value))) : String(value))]));
+  const words = (key, value) => {
+    if (value === null || value === "") return "–";
+    if (key === "memory" && typeof value === "number") return show(value, "B");
+    if (Array.isArray(value)) return !value.length ? "none" : key === "command" ? h("code", {}, value.join(" ")) : value.every(v => typeof v !== "object") ? value.join(", ") : h("code", {}, JSON.stringify(value));
+    if (typeof value === "object") return Object.values(value).some(v => v !== null && typeof v === "object") ? pairs(value) : Object.entries(value).map(([k, v]) => `${k.replaceAll("_", " ")} ${v ?? "–"}`).join(", ");
+    return String(value);
+  };
+  const pairs = data => h("dl", { class: "pairs" }, Object.entries(data).map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, words(key, value))]));
   put(byId("again-body"),
     D.commands.length ? h("pre", { tabindex: 0, "aria-label": "commands" }, D.commands.join("\n")) : null,
     D.seed !== null ? h("p", {}, `Seed: ${D.seed}. Every random number of the run follows from it and the number of the trial.`) : null,
