@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections import deque
 from collections.abc import Generator
@@ -29,12 +30,20 @@ class Inline:
     A candidate can raise, return nonsense or call `exit`, and is a failed trial then. What needs a
     process of its own to be survived is not survived here: there is no deadline, no memory limit, and
     a segmentation fault ends the program. Use `Local` for candidates that cannot be trusted so far.
+
+    PyTorch computes with `threads` threads until `close`, so that a result does not depend on the
+    machine's number of cores (small networks are not slower for it). Raises `ValueError` for fewer
+    than one.
     """
 
     slots = 1
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, threads: int = 1) -> None:
+        if threads < 1:
+            raise ValueError(f"threads is {threads}; it must be at least 1")
         self._problem = problem
+        self._threads = threads
+        self._threads_before: int | None = None
         self._queue: deque[Task] = deque()
         self._running: _Running | None = None
 
@@ -64,9 +73,16 @@ class Inline:
     def _start(self) -> list[Event]:
         if not self._queue:
             return []
+        self._set_threads()
         task = self._queue.popleft()
         self._running = _Running(task, steps(self._problem, task), time.perf_counter())
         return [Started(task.ticket, os.getpid())]
+
+    def _set_threads(self) -> None:
+        torch = sys.modules.get("torch")  # not ours to import: a problem without it needs no threads
+        if torch is not None and self._threads_before is None:
+            self._threads_before = torch.get_num_threads()
+            torch.set_num_threads(self._threads)
 
     def _finished(self, running: _Running, outcome: Outcome) -> Finished:
         seconds = time.perf_counter() - running.began
@@ -90,3 +106,6 @@ class Inline:
         self._queue.clear()
         if self._running is not None:
             self.stop(self._running.task.ticket)
+        if self._threads_before is not None:
+            sys.modules["torch"].set_num_threads(self._threads_before)
+            self._threads_before = None
