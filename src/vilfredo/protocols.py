@@ -195,6 +195,4 @@ class Store(Protocol):
     def works(self) -> list[tuple[int, int, Work]]: ...  # (ticket, trial number, work), as logged
     def told(self) -> list[tuple[int, Trial]]: ...  # (ticket, trial), in the order of append_trial
     def artifacts(self) -> str: ...  # the folder where this run's artifacts go
-    def trim(
-        self, limit: int, keep: Collection[int]
-    ) -> None: ...  # delete artifacts of others down to `limit` bytes
+    def trim(self, limit: int, keep: Collection[int]) -> int: ...  # artifacts of others, to `limit` bytes
