@@ -6,7 +6,6 @@ import os
 import shlex
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -166,10 +165,8 @@ def _drive(study: Study, report: str | None, plain: bool) -> None:
     with _interruptible(study, plain) as signals:
         if plain:
             click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
-            earlier = study.progress().elapsed
-            began = time.monotonic()
             for trial in study:
-                click.echo(live.line(trial, goals, earlier + time.monotonic() - began))
+                click.echo(live.line(trial, goals, study.elapsed))
         else:
             epochs = study.parts.problem.epochs
             with live.watching(study, title, epochs, _console()):
@@ -232,9 +229,12 @@ def _show_front(study: Study, plain: bool) -> None:
 
     front = study.front()
     if not front:
+        if not any(t.state in ("complete", "stopped") for t in study.trials()):
+            click.echo("The front is empty: no candidate is complete yet.")
+            return
         limits = [g.name for g in study.goals if g.max is not None or g.min is not None]
         why = f" within the limits on {', '.join(limits)}" if limits else ""
-        click.echo(f"The front is empty: no candidate is complete{why}.")
+        click.echo(f"The front is empty: no candidate is{why or ' ranked'}.")
         return
     seeds = {t.confirmed for t in front}
     least, most = min(seeds), max(seeds)

@@ -117,8 +117,9 @@ def doing(running: Running, epochs: int, goals: Sequence[Goal]) -> str:
 def metric(epoch: Epoch, goals: Sequence[Goal]) -> str:
     """The epoch's metric that says most: that of the first goal that has one, else the first."""
     for goal in goals:
-        if goal.name in epoch.metrics:
-            return f"{goal.name} {show(epoch.metrics[goal.name], goal.unit)}"
+        for name in (goal.name, f"val_{goal.name}"):
+            if name in epoch.metrics:
+                return f"{goal.name} {show(epoch.metrics[name], goal.unit)}"
     for name, value in epoch.metrics.items():
         return f"{name} {show(value)}"
     return ""
@@ -140,7 +141,8 @@ def picture(
     eta = "" if progress.eta is None or progress.phase != "search" else f" · {duration(progress.eta)} to go"
     clock = f"{duration(progress.elapsed)} of {progress.budget}{eta}"
     head.add_row(Text(title, style="bold"), Text(clock))
-    bar = ProgressBar(total=1.0, completed=min(1.0, spent), width=width)
+    bar = Table.grid(expand=True)  # by itself a bar does not end its line
+    bar.add_row(ProgressBar(total=1.0, completed=min(1.0, spent), width=width))
     return Group(
         head,
         bar,

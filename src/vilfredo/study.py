@@ -135,6 +135,13 @@ class Study:
         """Give the run another budget, counted from its very beginning; takes effect when it is resumed."""
         self.run.append_event("budget", to_json(parse(budget)))
 
+    @property
+    def elapsed(self) -> float:
+        """Wall seconds of the run over all its sessions, as far as its trials know."""
+        if self._search is not None:
+            return self._search.elapsed
+        return max((t.told_at for t in self.run.trials(epochs=False)), default=0.0)
+
     def progress(self) -> Progress:
         """Where the search of this process stands; of a run that is only read, how it ended."""
         search = self._search
