@@ -1,8 +1,9 @@
-"""How long it takes to resume a long run: `python -m benchmarks.resume --json FILE [--trials 100000]`.
+"""How long a long run takes to resume, and its report to make: `python -m benchmarks.resume --json FILE`.
 
-Writes a store of that many trials with 20 epochs each, as a search would have left it, and resumes it
-with `steady`, `nsga2` and `random`. Keys: `resume_s.<optimizer>`, `store_ms_per_trial` (works and trials
-both, as they are logged), `store_mb`, `trials`.
+Writes a store of `--trials` (100,000) trials with 20 epochs each, as a search would have left it, and
+resumes it with `steady`, `nsga2` and `random`; and one of 10,000, of which the report is made. Keys:
+`resume_s.<optimizer>`, `store_ms_per_trial` (works and trials both, as they are logged), `store_mb`,
+`trials`, `report_s.10k`, `report_mb.10k`.
 """
 
 from __future__ import annotations
@@ -25,12 +26,29 @@ from vilfredo.problems.function import Function
 from vilfredo.protocols import Work
 from vilfredo.seeds import generator
 from vilfredo.spaces.parameters import from_mapping
+from vilfredo.spec import read
 from vilfredo.store import Store
+from vilfredo.study import Study
 from vilfredo.trial import Epoch, Key, Trial, Value
 
 
 def nothing(parameters: dict[str, float]) -> dict[str, float]:
     return {"error": parameters["x0"], "macs": parameters["x1"]}
+
+
+def fill(path: Path, problem: Function, trials: int) -> None:
+    """A store with one run, as a search of so many trials leaves it."""
+    run = Store.open(path).create(
+        name="long", seed=0, spec=read({}, bare=True).to_json(), description={}, goals=problem.goals
+    )
+    values = np.random.default_rng(0)
+    for number in range(trials):
+        genome = problem.space.sample(generator(0, "ask", number))
+        curve = tuple(Epoch(k, {"val_error": 0.5 / k, "train_error": 0.4 / k}, 0.1) for k in range(1, 21))
+        found = {Key("error"): Value(float(values.random())), Key("macs"): Value(float(values.random()))}
+        run.append_work(number, number, Work(genome))
+        trial = Trial(number, genome, "complete", epochs=curve, values=found, seconds={"train": 2.0})
+        run.append_trial(number, trial)
 
 
 def main() -> None:
@@ -42,18 +60,8 @@ def main() -> None:
     figures: dict[str, float | str] = {"trials": options.trials}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "long.db"
-        run = Store.open(path).create(name="", seed=0, spec={}, description={}, goals=problem.goals)
-        values = np.random.default_rng(0)
         began = time.perf_counter()
-        for number in range(options.trials):
-            genome = space.sample(generator(0, "ask", number))
-            curve = tuple(Epoch(k, {"val_error": 0.5 / k, "train_error": 0.4 / k}, 0.1) for k in range(1, 21))
-            found = {Key("error"): Value(float(values.random())), Key("macs"): Value(float(values.random()))}
-            run.append_work(number, number, Work(genome))
-            run.append_trial(
-                number,
-                Trial(number, genome, "complete", epochs=curve, values=found, seconds={"train": 2.0}),
-            )
+        fill(path, problem, options.trials)
         figures["store_ms_per_trial"] = 1e3 * (time.perf_counter() - began) / options.trials
         figures["store_mb"] = path.stat().st_size / 1e6
         makers = {"steady": Steady, "nsga2": NSGA2, "random": Random}
@@ -71,6 +79,12 @@ def main() -> None:
             told = [trial.number for trial in search]
             figures[f"resume_s.{name}"] = time.perf_counter() - began
             assert told == [options.trials + more]
+        shorter = Path(folder) / "shorter.db"
+        fill(shorter, problem, 10_000)
+        began = time.perf_counter()
+        page = Study.open(shorter).report()
+        figures["report_s.10k"] = time.perf_counter() - began
+        figures["report_mb.10k"] = len(page.encode()) / 1e6
     report.write(options.json, figures)
 
 
