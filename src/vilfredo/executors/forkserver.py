@@ -93,9 +93,8 @@ def _prepare(setup: Setup, file: int) -> tuple[Callable[[], Problem], tuple[str,
 
 
 def _read(file: int) -> Problem:
-    with open(os.dup(file), "rb") as pickled:
-        pickled.seek(0)
-        problem: Problem = pickle.load(pickled)
+    with mmap.mmap(file, 0, access=mmap.ACCESS_READ) as pickled:  # several workers read it at once
+        problem: Problem = pickle.loads(pickled)
         return problem
 
 

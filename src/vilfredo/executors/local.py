@@ -26,7 +26,7 @@ from vilfredo.trial import Attempt
 QUICK = 0.05  # seconds; tasks that take less on average are sent ahead to the workers
 _AHEAD = 8  # at most so many
 _AHEAD_BYTES = 4_096  # a larger task is not sent ahead: it must fit into the connection's buffer
-_STARTS = 3  # so many workers in a row may end before they have loaded the problem
+_STARTS = 10  # so many workers in a row may end before they have loaded the problem
 
 Start = Literal["fork", "spawn"]
 
