@@ -69,6 +69,12 @@ class Database:
             with explained(self.path):
                 self._connection.close()
 
+    def __del__(self) -> None:
+        # Who forgets to close a store has no harm from it; from Python 3.13 on sqlite3 would complain.
+        if hasattr(self, "_connection"):
+            with contextlib.suppress(StoreError):
+                self.close()
+
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """All that is read inside is from one moment. Raises `StoreError`."""
