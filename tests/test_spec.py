@@ -362,7 +362,7 @@ def test_a_good_spec_is_read_and_built(folder):
     assert type(parts.optimizer()).__name__ == "Random"
     assert parts.optimizer() is not parts.optimizer()
     assert parts.executor().slots == 1
-    assert (parts.stopper, parts.confirm, parts.retries) == (None, 1, 2)
+    assert (parts.stopper, parts.confirm, parts.retries) == (None, 0, 2)
 
 
 def test_a_stored_spec_is_equal_and_builds_the_same(folder):
@@ -396,6 +396,7 @@ def test_digits_builds_a_network_search():
     assert parts.problem.goals[2].max == 100_000
     genome = parts.optimizer().ask(1, np.random.default_rng(0))[0].genome
     parts.problem.space.check(genome)
+    assert parts.confirm == 1
 
 
 def test_supervised_has_defaults_for_all_but_the_data():

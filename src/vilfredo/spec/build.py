@@ -76,12 +76,17 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
         executor=new_executor,
         budget=spec.budget,
         seed=seed,
-        confirm=spec.confirm,
+        confirm=_confirm(made) if spec.confirm is None else spec.confirm,
         retries=spec.executor.retries,
         initial=tuple(initial),
         store=spec.store.path,
         quota=spec.store.quota,
     )
+
+
+def _confirm(problem: Problem) -> int:
+    """Training seeds to test the front with, unless the user says: none where there is no test set."""
+    return 1 if problem.describe().get("kind") == "supervised" else 0
 
 
 def _problem(plan: plans.Plan, label: str) -> Problem:

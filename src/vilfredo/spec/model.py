@@ -143,13 +143,15 @@ class StoreTable(Table):
 class Spec(Table):
     """A whole search. `folder` is that of the file: the data's relative paths start there.
 
-    `problem`, `space` and `goals` are None for a run whose problem is a Python object.
+    `confirm` is with how many training seeds the front is tested; None: 1 for networks trained on data,
+    0 for others, which have no test set. `problem`, `space` and `goals` are None for a run whose problem
+    is a Python object.
     """
 
     name: Text = ""
     seed: Annotated[int, Field(strict=True, ge=0, lt=2**63)] = 0
     budget: Annotated[Budget, PlainValidator(parse), PlainSerializer(budget_to_json)] = Budget(trials=100)
-    confirm: Annotated[int, Field(strict=True, ge=0)] = 1
+    confirm: Annotated[int, Field(strict=True, ge=0)] | None = None
     problem: Annotated[ProblemTable | None, BeforeValidator(_table)] = None
     space: Annotated[SpaceTable | None, BeforeValidator(_table)] = None
     goals: Annotated[dict[Name, GoalTable] | None, BeforeValidator(_goals)] = None

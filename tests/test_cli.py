@@ -1,0 +1,373 @@
+"""The command line as a person uses it: in this process, and some of it in a real one."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from vilfredo.cli import INTERRUPTED, main
+from vilfredo.store import Store
+from vilfredo.study import Study
+
+WORK = """
+import os
+import time
+
+
+def train(params):
+    if params["x"] > 0.9:
+        raise RuntimeError("x is too large")
+    return {"loss": (params["x"] - 0.3) ** 2, "cost": params["x"]}
+
+
+def slow(params, epochs=0):
+    for epoch in range(200):
+        time.sleep(0.02)
+        yield {"loss": params["x"], "cost": 1 - params["x"]}
+"""
+
+SPEC = """
+name = "mine"
+budget = 40
+[problem]
+use = "function"
+function = "mylab_work:train"
+[space]
+use = "parameters"
+x = { float = [0, 1] }
+[goals]
+loss = {}
+cost = { max = 0.8 }
+[optimizer]
+use = "random"
+[executor]
+use = "inline"
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mylab_work.py").write_text(WORK)
+    (tmp_path / "mine.toml").write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delenv("VILFREDO_STORE", raising=False)
+    yield tmp_path
+    sys.modules.pop("mylab_work", None)
+
+
+@pytest.fixture
+def searched(folder):
+    """The folder after a search with 40 trials, some of which failed."""
+    done("search", "mine.toml")
+    return folder
+
+
+def vilfredo(*args: str):
+    return CliRunner().invoke(main, list(args), prog_name="vilfredo")
+
+
+def done(*args: str) -> str:
+    result = vilfredo(*args)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refused(*args: str) -> str:
+    """One message on stderr, exit code 2, no traceback."""
+    result = vilfredo(*args)
+    assert result.exit_code == 2, result.output
+    assert isinstance(result.exception, SystemExit)
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+# -- searching ------------------------------------------------------------------------------------
+
+
+def test_a_search_prints_its_trials_its_front_and_where_the_report_is(folder):
+    output = done("search", "mine.toml")
+    assert "\x1b" not in output
+    assert output.startswith("mine · run 1 · budget 40 trials · store vilfredo.db\n")
+    assert len(re.findall(r"  trial +\d+  (?:complete|failed)", output)) == 40
+    assert "exception: RuntimeError: x is too large" in output
+    assert re.search(r"40 candidates in .*, \d+ failed \(see: vilfredo failures 1\)", output)
+    assert re.search(r"The front: \d+ networks", output)
+    assert "Report: vilfredo-1.html" in output
+    assert "<html" in (folder / "vilfredo-1.html").read_text().lower()
+
+
+def test_options_change_the_spec(folder):
+    done(
+        "search", "mine.toml", "--budget", "5", "--seed", "3", "--name", "other", "--goals", "cost",
+        "--optimizer", "steady", "--store", "own.db", "--report", "own.html", "--plain", "--workers", "0",
+    )  # fmt: skip
+    study = Study.open("own.db")
+    assert (study.run.name, study.run.seed, len(study.trials())) == ("other", 3, 5)
+    assert [(g.name, g.max) for g in study.goals] == [("cost", 0.8)]
+    assert study.run.spec["optimizer"]["use"] == "steady"
+    assert Path("own.html").exists()
+    assert not Path("vilfredo.db").exists()
+
+
+def test_the_same_seed_finds_the_same(folder):
+    done("search", "mine.toml", "--seed", "5")
+    done("search", "mine.toml", "--seed", "5")
+    first, second = (Study.open("vilfredo.db", run).trials() for run in (1, 2))
+    assert [dict(t.genome) for t in first] == [dict(t.genome) for t in second]
+
+
+def test_a_search_can_start_from_an_earlier_front(searched):
+    first = {json.dumps(dict(t.genome)) for t in Study.open("vilfredo.db").front()}
+    done("search", "mine.toml", "--budget", str(len(first)), "--start", "vilfredo.db:1")
+    assert {json.dumps(dict(t.genome)) for t in Study.open("vilfredo.db").trials()} == first
+
+
+def test_a_finished_run_gets_more_to_spend(searched):
+    result = vilfredo("resume")
+    assert result.exit_code == 0
+    assert "Run 1 is finished; --budget gives it more" in result.stderr
+    assert len(Study.open("vilfredo.db").trials()) == 40
+    done("resume", "mine", "--budget", "50")
+    assert len(Study.open("vilfredo.db").trials()) == 50
+
+
+def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder):
+    (folder / "mine.toml").write_text(SPEC.replace(":train", ":slow").replace("40", "1000"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vilfredo", "search", "mine.toml", "--store", "a b.db"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "trial" in line and "complete" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in errors
+    assert "Stopping" in errors
+    assert "Go on with: vilfredo resume 1 --store 'a b.db'" in output
+    assert "The front" in output
+    with Store.open("a b.db") as store:
+        assert store.runs()[0].status == "interrupted"
+    before = len(Study.open("a b.db").trials())
+    done("resume", "1", "--store", "a b.db", "--budget", str(before + 1))
+    assert len(Study.open("a b.db").trials()) == before + 1
+
+
+def test_the_second_ctrl_c_stops_at_once(folder):
+    text = WORK.replace("time.sleep(0.02)", "time.sleep(30)")
+    (folder / "mylab_work.py").write_text(text)
+    (folder / "mine.toml").write_text(SPEC.replace(":train", ":slow"))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vilfredo", "search", "mine.toml"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )
+    assert process.stdout is not None
+    assert "run 1" in process.stdout.readline()
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+    assert process.returncode == INTERRUPTED
+    assert "Traceback" not in errors
+    assert "Stopped at once. Go on with: vilfredo resume 1" in errors
+
+
+# -- reading --------------------------------------------------------------------------------------
+
+
+def test_runs_are_listed(searched):
+    done("search", "mine.toml", "--budget", "3", "--name", "second")
+    rows = done("runs").splitlines()
+    assert rows[0].split() == ["run", "name", "begun", "status", "trials", "failed"]
+    assert "mine" in rows[1]
+    assert "finished" in rows[2]
+    assert [row["name"] for row in json.loads(done("runs", "--json"))] == ["mine", "second"]
+
+
+def test_the_front_as_a_table_and_as_json(searched):
+    front = Study.open("vilfredo.db").front()
+    table = done("front")
+    assert table.startswith(f"The front: {len(front)} networks")
+    assert "\x1b" not in table
+    assert len(table.splitlines()) == len(front) + 2
+    data = json.loads(done("front", "mine", "--json"))
+    assert [row["trial"] for row in data] == [t.number for t in front]
+    assert set(data[0]["values"]) == {"loss", "cost"}
+    assert data[0]["values"]["loss"]["mean"] == front[0].value("loss").mean
+
+
+def test_a_front_beyond_all_limits_says_so(folder):
+    (folder / "mine.toml").write_text(SPEC.replace("max = 0.8", "max = -1"))
+    assert "no candidate is within the limits on cost" in done("search", "mine.toml", "--budget", "4")
+
+
+def test_one_trial_is_shown_with_all_that_is_known(searched):
+    study = Study.open("vilfredo.db")
+    best = study.front()[0]
+    sheet = done("show", str(best.number))
+    assert f"Trial {best.number}: complete" in sheet
+    assert re.search(r"loss +\S+ +measured", sheet)
+    assert "Genome" in sheet
+    failed = next(t for t in study.trials() if t.state == "failed")
+    sheet = done("show", str(failed.number))
+    assert "exception: RuntimeError: x is too large" in sheet
+    assert "shown with --traceback" in sheet
+    assert 'raise RuntimeError("x is too large")' in done("show", str(failed.number), "--traceback")
+    assert json.loads(done("show", str(failed.number), "--json"))["failure"][0] == "exception"
+
+
+def test_failures_are_counted_by_cause(searched):
+    failed = [t for t in Study.open("vilfredo.db").trials() if t.failure]
+    output = done("failures")
+    assert output.startswith(f"exception: {len(failed)}\n")
+    assert f"{len(failed)} × RuntimeError: x is too large (trial {failed[0].number}" in output
+
+
+def test_the_report_is_written_where_asked(searched):
+    assert done("report", "1", "-o", "deep.html") == "deep.html\n"
+    assert Path("deep.html").stat().st_size > 10_000
+
+
+def test_the_doctor_looks_at_everything(folder):
+    result = vilfredo("doctor")
+    for thing in ("python", "torch", "processor", "memory", "gpu", "workers", "store", "data", "browser"):
+        assert re.search(rf"^(ok   |note |WRONG)  {thing}: ", result.stdout, re.M), thing
+    assert "a worker process started and computed" in result.stdout
+    assert result.exit_code == 0
+    assert not Path("vilfredo.db").exists()
+
+
+def test_the_doctor_says_what_to_do(folder, monkeypatch):
+    monkeypatch.setenv("VILFREDO_DATA", str(folder / "nowhere"))
+    (folder / "vilfredo.db").write_text("this is no store" * 100)
+    result = vilfredo("doctor")
+    assert result.exit_code == 1
+    assert re.search(r"WRONG  data: VILFREDO_DATA is .*nowhere", result.stdout)
+    assert re.search(r"WRONG  store: ", result.stdout)
+    assert "→ Name another place with --store." in result.stdout
+
+
+# -- mistakes -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("args", "fragments"),
+    [
+        (["search"], ["Missing argument 'SPEC'"]),
+        (["search", "digts"], ["digts: there is no such file; did you mean 'digits'?"]),
+        (["search", "mine.toml", "--goals", "los"], ["goals.los", "mine.toml"]),
+        (["search", "mine.toml", "--budget", "soon"], ["budget: cannot read 'soon'"]),
+        (["search", "mine.toml", "--optimizer", "stedy"], ["did you mean 'steady'?"]),
+        (["search", "mine.toml", "--workers", "many"], ["'many' is not a valid integer range"]),
+        (["search", "mine.toml", "--workers", "-1"], ["Invalid value for '--workers'"]),
+        (["search", "mine.toml", "--bugdet", "3"], ["--bugdet", "--budget"]),
+        (["search", "mine.toml", "--store", "no/where/x.db"], ["no/where"]),
+        (["search", "mine.toml", "--start", "none.db"], ["none.db"]),
+        (["search", "digits", "--goals", "eror"], ["goals.eror: nothing computes this goal", "'error'?"]),
+        (["search", "digits", "--space", "chian"], ["space.use", "did you mean 'chain'?"]),
+        (["resume", "--store", "none.db"], ["there is no store at", "none.db"]),
+        (["runs", "--store", "none.db"], ["there is no store at", "none.db"]),
+        (["front", "--store", "none.db"], ["there is no store at", "none.db"]),
+        (["serch", "digits"], ["there is no command 'serch'; did you mean 'search'?"]),
+        (["show", "x"], ["'x' is not a valid integer"]),
+        (["export", "3"], ["--onnx FILE, --torch FILE or both"]),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_message(folder, args, fragments):
+    if "los" in args:
+        (folder / "mine.toml").write_text(SPEC.replace("[problem]", "[problem]\nepochz = 1"))
+        fragments = ["problem.epochz", "did you mean 'epochs'?", "mine.toml"]
+    message = refused(*args)
+    for fragment in fragments:
+        assert fragment in message
+
+
+@pytest.mark.parametrize(
+    ("args", "fragment"),
+    [
+        (["show", "99"], "there is no trial 99 in run 1"),
+        (["front", "7"], "there is no run '7'"),
+        (["resume", "nope"], "there is no run 'nope'"),
+        (["export", "0", "--onnx", "x.onnx"], "are no networks"),
+        (["report", "-o", "no/where.html"], "no"),
+        (["resume", "--budget", "soon"], "cannot read 'soon' as a budget"),
+    ],
+)
+def test_a_mistake_about_a_run_is_one_message(searched, args, fragment):
+    message = refused(*args)
+    assert fragment in message
+    assert len(message.strip().splitlines()) == 1
+
+
+def test_a_file_that_is_no_store(folder):
+    (folder / "vilfredo.db").write_text("hello " * 1000)
+    assert "vilfredo.db" in refused("runs")
+    assert (folder / "vilfredo.db").read_text() == "hello " * 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "fragment"),
+    [
+        ('budget = "soon"\n' + SPEC.replace("budget = 40", ""), "budget: cannot read 'soon'"),
+        ("[problem\n", "this is not TOML"),
+        (SPEC.replace("mylab_work:train", "mylab_work:tarin"), "did you mean 'train'?"),
+    ],
+)
+def test_bad_specs_in_a_real_process(folder, text, fragment):
+    (folder / "bad.toml").write_text(text)
+    result = run("search", "bad.toml")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert fragment in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def run(*args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "vilfredo", *args], capture_output=True, text=True, timeout=120
+    )
+
+
+def test_help_imports_nothing_slow():
+    slow = ("torch", "numpy", "rich", "pydantic", "moocore", "sqlite3")
+    code = (
+        "import sys; from click.testing import CliRunner; from vilfredo.cli import main; "
+        "result = CliRunner().invoke(main, ['--help']); assert result.exit_code == 0; "
+        f"print([name for name in {slow!r} if name in sys.modules])"
+    )
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
+def test_every_command_has_help():
+    for name in main.commands:
+        text = done(name, "--help")
+        assert text.startswith(f"Usage: vilfredo {name}")
+
+
+def test_a_bug_keeps_its_traceback(searched, monkeypatch):
+    def broken(*args, **kwargs):
+        raise KeyError("a bug")
+
+    monkeypatch.setattr(Study, "front", broken)
+    result = vilfredo("front")
+    assert isinstance(result.exception, KeyError)
