@@ -1,0 +1,210 @@
+"""What a running search looks like: as a view in a terminal of some width, and as plain lines."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from vilfredo import live
+from vilfredo.budget import Budget
+from vilfredo.goal import Goal, goal
+from vilfredo.loop import Running
+from vilfredo.protocols import Work
+from vilfredo.study import Progress
+from vilfredo.trial import Epoch, Failure, Key, Trial, Value
+
+GOALS = (goal("error"), goal("latency"), goal("parameters", max=1e6))
+
+
+def trial(number: int, error: float, latency: float, parameters: float = 1e4, **changes) -> Trial:
+    values = {
+        Key("error"): Value(error, 0.011),
+        Key("latency"): Value(latency, latency / 50, 100),
+        Key("parameters"): Value(parameters),
+    }
+    return Trial(number, {"x": number}, changes.pop("state", "complete"), values=values, **changes)
+
+
+TRIALS = [
+    trial(0, 0.30, 1e-4),
+    trial(1, 0.10, 2e-4),
+    trial(2, 0.02, 5e-3),
+    trial(3, 0.40, 6e-3),
+    trial(4, 0.01, 1e-5, 2e6),  # beyond the limit
+    Trial(5, {}, "failed", failure=Failure("timeout", "was stopped after 10 s\nsecond line")),
+    Trial(6, {}, "rejected"),
+]
+
+
+def progress(**changes) -> Progress:
+    running = (
+        Running(
+            7, 7, Work({}), worker=4711, epochs=[Epoch(1, {"val_error": 0.5}), Epoch(2, {"val_error": 0.25})]
+        ),
+        Running(8, 8, Work({}), attempt=2, worker=4712),
+        Running(9, 9, Work({})),
+    )
+    values = {
+        "phase": "search",
+        "told": 6,
+        "budget": Budget(seconds=180),
+        "elapsed": 42.0,
+        "eta": 138.0,
+        "running": running,
+        "failures": {"timeout": 1, "exception": 2},
+        "epochs_spent": 90,
+        "epochs_saved": 10,
+        "engine_seconds": 0.1,
+        **changes,
+    }
+    return Progress(**values)
+
+
+def drawn(thing, width: int, colour: bool = False) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, force_terminal=colour, highlight=False).print(thing)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_view_shows_all_and_fits(width):
+    state = live.standing(TRIALS, GOALS)
+    text = drawn(live.picture("digits · run 3", progress(), state, GOALS, 12, width), width)
+    assert max(len(line) for line in text.splitlines()) <= width
+    for part in ("digits · run 3", "42.0 s of 3min", "2 min 18 s to go", "searching · 6 candidates"):
+        assert part in text
+    assert "3 failed (" in text
+    assert "worker 4711  trial 7  epoch 2/12, error 25 %" in text
+    assert "worker 4712  trial 8  started, attempt 2" in text
+    assert "trial 9  waits for a worker" in text
+    assert "90 epochs trained · 10 saved (10%)" in text
+    assert "hypervolume 0." in text
+    assert "knee" in text
+
+
+def test_an_empty_view():
+    text = drawn(live.picture("x", progress(running=(), told=0), live.standing([], GOALS), GOALS, 0, 80), 80)
+    assert "The front is still empty." in text
+    assert "no worker computes" in text
+
+
+def test_what_a_worker_does_when_the_front_is_confirmed():
+    again = Running(1, 1, Work({}, operator="confirm", repeat=2), worker=1, epochs=[Epoch(3, {"loss": 0.5})])
+    assert live.doing(again, 12, GOALS) == "training again, seed 2, epoch 3/12, loss 0.500"
+    test = Running(1, 1, Work({}, operator="confirm", split="test"), worker=1)
+    assert live.doing(test, 12, GOALS) == "test set"
+    last = Running(1, 1, Work({}), worker=1, epochs=[Epoch(12, {})])
+    assert live.doing(last, 12, GOALS) == "measuring"
+
+
+def test_the_standing_leaves_out_what_is_beyond_limits():
+    state = live.standing(TRIALS, GOALS)
+    assert [t.number for t in state.front] == [2, 1, 0]
+    assert state.states == {"complete": 5, "failed": 1, "rejected": 1}
+    assert state.volume is not None
+    assert 0 < state.volume < 1
+    assert live.standing(TRIALS[:1], GOALS).volume is None
+
+
+def test_a_front_with_one_goal_and_a_maximised_one():
+    goals = (Goal("reward", "max"),)
+    found = [Trial(n, {}, "complete", values={Key("reward"): Value(float(n))}) for n in range(4)]
+    state = live.standing(found, goals)
+    assert [t.number for t in state.front] == [3]
+    assert state.volume == pytest.approx(1.0)
+    assert live.cells(state.front, goals)[1] == ["3", "3", ""]
+
+
+def test_a_long_front_is_shown_with_both_ends():
+    front = live.standing([trial(n, 0.5 - n / 100, (n + 1) * 1e-4) for n in range(40)], GOALS).front
+    text = drawn(live.front_table(front, GOALS, most=8, width=100), 100)
+    assert "8 of 40" in text
+    assert f"\n {front[0].number:>6} "[1:] in text or f" {front[0].number} " in text
+    assert f" {front[-1].number} " in text
+
+
+def test_cells_say_where_values_come_from():
+    values = {
+        Key("error"): Value(0.03, 0.01),
+        Key("error", "test"): Value(0.04, 0.002, 3),
+        Key("latency"): Value(2e-3, origin="forecast"),
+        Key("parameters"): Value(1e4, origin="estimated"),
+    }
+    known = Trial(1, {}, "stopped", values=values, operator="baseline", confirmed=3)
+    header, row = live.cells([known], GOALS)
+    assert header == ["trial", "error", "error (test)", "latency", "parameters", ""]
+    assert row == ["1", "3.0 % ± 1.0", "4.0 % ± 0.2", "2 ms fc.", "10 k est.", "baseline, stopped"]
+
+
+def test_plain_lines():
+    text = live.line(TRIALS[1], GOALS, 61.0)
+    assert text == "1 min 01 s  trial    1  complete   error 10 %  latency 200 µs  parameters 10 k".rjust(
+        len(text)
+    )
+    assert "timeout: was stopped after 10 s" in live.line(TRIALS[5], GOALS, 1.0)
+    assert "\n" not in live.line(TRIALS[5], GOALS, 1.0)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_when_lines_are_plain(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert live.is_plain(io.StringIO())
+    assert not live.is_plain(Terminal())
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert live.is_plain(Terminal())
+    monkeypatch.delenv("NO_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert live.is_plain(Terminal())
+
+
+class Watched:
+    """A study whose trials change while they are looked at."""
+
+    goals = GOALS
+
+    def __init__(self) -> None:
+        self.looks = 0
+        self.seen = threading.Event()
+
+    def progress(self) -> Progress:
+        self.looks += 1
+        if self.looks == 1:
+            raise RuntimeError("dictionary changed size during iteration")
+        if self.looks > 3:
+            self.seen.set()
+        return progress()
+
+    def trials(self) -> list[Trial]:
+        return list(TRIALS)
+
+
+def test_the_view_is_drawn_while_the_search_runs_and_then_gone(monkeypatch):
+    monkeypatch.setattr(live, "PAUSE", 0.01)
+    stream, study = io.StringIO(), Watched()
+    console = Console(file=stream, width=80, force_terminal=True)
+    before = threading.active_count()
+    with live.watching(study, "digits · run 3", 12, console):
+        assert study.seen.wait(20)
+    assert "digits · run 3" in stream.getvalue()
+    assert threading.active_count() == before
+
+
+def test_the_view_goes_when_the_search_breaks(monkeypatch):
+    monkeypatch.setattr(live, "PAUSE", 0.01)
+    before = threading.active_count()
+
+    def broken() -> None:
+        with live.watching(Watched(), "x", 12, Console(file=io.StringIO(), force_terminal=True)):
+            raise KeyError("broken")
+
+    with pytest.raises(KeyError):
+        broken()
+    assert threading.active_count() == before

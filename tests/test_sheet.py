@@ -1,0 +1,112 @@
+"""One trial in words."""
+
+from __future__ import annotations
+
+import math
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from vilfredo.goal import goal
+from vilfredo.sheet import BARS, sheet, sparkline
+from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Key, Trial, Value
+
+GOALS = (goal("error", max=0.05), goal("energy"))
+
+
+def family() -> dict[int, Trial]:
+    values = {Key("error"): Value(0.1)}
+    made = [Trial(0, {}, "complete", operator="sample", values=values)]
+    for number in range(1, 8):
+        parents = (number - 1,) if number % 2 else (number - 1, max(0, number - 3))
+        made.append(Trial(number, {}, "complete", parents, "mutate", values=values))
+    return {t.number: t for t in made}
+
+
+def test_a_sheet_holds_all_that_is_known():
+    values = {
+        Key("error"): Value(0.08, 0.01),
+        Key("error", "test"): Value(0.09, 0.01),
+        Key("error", "validation", None, 0, 2): Value(0.07, 0.01),
+        Key("error", "validation", 3): Value(0.2),
+        Key("energy"): Value(2e-6, origin="estimated", low=1e-6, high=3e-6),
+    }
+    trial = Trial(
+        9,
+        {"layers": [{"op": "dense"}]},
+        "complete",
+        (7, 4),
+        "cross",
+        epochs=(Epoch(1, {"loss": 2.0}, 1.5), Epoch(2, {"loss": 1.0}, 1.5)),
+        values=values,
+        seconds={"train": 3.0},
+        attempts=(Attempt(1, 11, 2.0, Failure("signal", "killed by SIGKILL")), Attempt(2, 12, 3.0)),
+        artifact=Artifact("a/9/model.safetensors", 2, 2048),
+        confirmed=2,
+    )
+    layers = [
+        {
+            "op": "conv",
+            "args": {"filters": 8, "kernel": [3, 2], "bias": True},
+            "inputs": [-1],
+            "shape": [8, 6, 7],
+        },
+        {"op": "relu", "args": {}, "inputs": [0], "shape": [8, 6, 7]},
+        {"op": "add", "args": {}, "inputs": [0, 1], "shape": [8, 6, 7]},
+    ]
+    text = sheet(trial, {**family(), 9: trial}, GOALS, layers)
+    for part in (
+        "Trial 9: complete, confirmed with 2 training seeds",
+        "made by cross of 7, 4",
+        "weights after epoch 2: a/9/model.safetensors (2 KiB)",
+        "measured, beyond the limit",
+        "on test",
+        "training seed 2",
+        "after epoch 3",
+        "estimated, range 1–3 µJ",
+        "7  mutate, error 10 %",
+        "loss           █▁  2 → 1",
+        "2 epochs in 3.0 s",
+        "filters 8, kernel 3×2",
+        "8 × 6 × 7          from 0, 1",
+        '{"layers": [{"op": "dense"}]}',
+        "1: worker 11, 2.0 s, signal: killed by SIGKILL",
+    ):
+        assert part in text, part
+    assert "bias" not in text
+
+
+def test_an_ancestor_is_unfolded_once_and_only_so_deep():
+    trials = family()
+    text = sheet(trials[7], trials, GOALS)
+    tree = text.split("Ancestry\n")[1].split("\n\n")[0].splitlines()
+    assert len(tree) < 12
+    assert tree[0].strip().startswith("6 ")
+    assert any(line.endswith("…") for line in tree)
+
+
+def test_an_ancestor_that_is_not_known():
+    assert "3 (not known)" in sheet(Trial(5, {}, "complete", (3,)), {}, GOALS)
+
+
+def test_tracebacks_are_shown_when_asked_for():
+    failed = Trial(1, {}, "failed", failure=Failure("exception", "ValueError: no", "Traceback\n  line 3\n"))
+    assert "line 3" not in sheet(failed, {}, GOALS)
+    assert "--traceback" in sheet(failed, {}, GOALS)
+    assert "  line 3" in sheet(failed, {}, GOALS, traceback=True)
+    assert "there is none" in sheet(Trial(2, {}, "complete"), {}, GOALS, traceback=True)
+
+
+@given(
+    st.lists(st.floats(-1e6, 1e6) | st.just(math.nan) | st.just(math.inf), max_size=200), st.integers(1, 60)
+)
+def test_sparklines_are_as_wide_as_asked(values, width):
+    line = sparkline(values, width)
+    assert len(line) <= width
+    assert set(line) <= {*BARS, " "}
+
+
+def test_sparklines_rise_and_fall():
+    assert sparkline([0, 1, 2, 3, 4, 5, 6, 7]) == BARS
+    assert sparkline([1.0, 1.0]) == "▁▁"
+    assert sparkline([]) == ""
