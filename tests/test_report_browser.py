@@ -339,7 +339,9 @@ def test_numbers_read_the_same_as_in_python(page, file):
     assert page.run(f"{source}; return arguments[0].map(duration)", seconds) == [
         units.duration(s) for s in seconds
     ]
-    assert page.run(f"{source}; return between(1.2e-6, 3.4e-6, 'J')") == units.between(1.2e-6, 3.4e-6, "J")
+    for low in (1.2e-6, 1.2e-8, 0.0):
+        shown = page.run(f"{source}; return between(arguments[0], 3.4e-6, 'J')", low)
+        assert shown == units.between(low, 3.4e-6, "J")
 
 
 @pytest.mark.parametrize("count", [1_000, 10_000])

@@ -45,6 +45,7 @@ def test_show(value, unit, sd, text):
 
 def test_between_and_duration():
     assert between(1.2e-6, 3.4e-6, "J") == "1.20–3.40 µJ"
+    assert between(1.2e-8, 1.72e-6, "J") == "12 nJ – 1.72 µJ"
     assert between(None, 1.0, "J") == "–"
     assert [duration(x) for x in (0.0042, 4.2, 59.96, 192, 3840, 183600)] == [
         "4.20 ms",

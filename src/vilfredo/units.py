@@ -33,10 +33,13 @@ def show(value: float | None, unit: str = "", sd: float = 0.0) -> str:
 
 
 def between(low: float | None, high: float | None, unit: str = "") -> str:
-    """The range of an estimate, "1.2–3.4 µJ", both ends in the prefix of the upper one."""
+    """The range of an estimate, "1.2–3.4 µJ": both ends in the prefix of the upper one, unless the
+    lower one is far below it ("12 nJ – 1.7 µJ")."""
     if low is None or high is None or not (math.isfinite(low) and math.isfinite(high)):
         return NOTHING
     scale, name = _scale(high, unit)
+    if 0 < low < 0.1 * scale and _scale(low, unit)[0] < scale:
+        return f"{show(low, unit)} – {show(high, unit)}"
     return f"{_written(low / scale)}–{_written(high / scale)}" + (f" {name}" if name else "")
 
 

@@ -40,10 +40,11 @@ function frontView() {
     let [low, high] = extent(values);
     const more = view.all || !D.front.length ? 0.04 : 0.3, less = 0.05;
     const [down, up] = goal.sense === "min" ? [less, more] : [more, less];
-    if (log) { const span = Math.log10(high / low) || 0.3; return [low / 10 ** (span * down), high * 10 ** (span * up)]; }
+    const most = goal.unit === "fraction" && high <= 1 ? 1 : Infinity;
+    if (log) { const span = Math.log10(high / low) || 0.3; return [low / 10 ** (span * down), Math.min(most, high * 10 ** (span * up))]; }
     const span = high - low || Math.abs(high) * 0.2 || 1;
     const bottom = low - span * down;
-    return [low >= 0 && bottom < 0 ? 0 : bottom, high + span * up];
+    return [low >= 0 && bottom < 0 ? 0 : bottom, Math.min(most, high + span * up)];
   }
 
   function draw(width) {

@@ -93,7 +93,7 @@ function drawLayers(layers, number) {
     const [op, text, shape] = layer.slice(0, 3).map(t => texts[t]), inputs = layer[5] || [i - 1], parameters = layer[3];
     const last = nodes[nodes.length - 1];
     if (FOLDED.test(op) && nodes.length > 1 && inputs.length === 1 && nodeOf.get(inputs[0]) === nodes.length - 1 && uses.get(inputs[0]) === 1 && inputs[0] === i - 1) {
-      last.folded.push(op.replaceAll("_", " ") + (text ? ` (${text})` : "")); last.shape = shape; last.parameters += parameters;
+      last.folded.push(op.replaceAll("_", " ") + (text ? ` (${text})` : "")); last.shape = /flatten/i.test(op) && last.shape && last.shape !== shape ? `${last.shape} → ${shape}` : shape; last.parameters += parameters;
       nodeOf.set(i, nodes.length - 1);
     } else { nodes.push({ op, text, shape, inputs: inputs.map(p => nodeOf.get(p) ?? 0), folded: [], parameters }); nodeOf.set(i, nodes.length - 1); }
   });
@@ -112,7 +112,7 @@ function drawLayers(layers, number) {
     if (node.inputs.includes(i - 1)) { const from = nodes[i - 1]; svg.append(g("line", { class: "edge", x1: left + 40, x2: left + 40, y1: from.y + from.h, y2: node.y - 1, "marker-end": "url(#arrow)" })); }
     svg.append(g("g", { class: `node ${kindOf(node.op)}` },
       g("rect", { x: left, y: node.y, width: boxWidth, height: node.h, rx: 5 }),
-      g("text", { x: left + 9, y: node.y + 17 }, cut(`${node.op.replaceAll("_", " ")} ${node.text}`.trim(), node.shape.length > 9 ? 30 : 34), g("title", {}, `${node.op} ${node.text}`)),
+      g("text", { x: left + 9, y: node.y + 17 }, cut(`${node.op.replaceAll("_", " ")} ${node.text}`.trim(), Math.max(16, 43 - node.shape.length)), g("title", {}, `${node.op} ${node.text}`)),
       g("text", { x: left + boxWidth - 9, y: node.y + 17, "text-anchor": "end", class: "shape" }, node.shape),
       node.folded.length ? g("text", { x: left + 9, y: node.y + 33, class: "shape" }, cut(node.folded.join(" · "), node.parameters ? 28 : 46)) : null,
       node.parameters ? g("text", { x: left + boxWidth - 9, y: node.y + 33, "text-anchor": "end", class: "shape" }, `${show(node.parameters, "count")} parameters`) : null));
@@ -206,7 +206,7 @@ function ownCurve(detail, width) {
   for (const series of seriesOf(detail)) { const name = baseName(series.metric); if (!groups.has(name)) groups.set(name, []); groups.get(name).push(series); }
   if (groups.has("error")) groups.delete("accuracy");
   const each = groups.size > 1 && width > 420 ? Math.floor((width - 20) / 2) : width;
-  return h("div", { class: "controls" }, [...groups].slice(0, 6).map(([name, series]) => {
+  return h("div", { class: "row" }, [...groups].slice(0, 6).map(([name, series]) => {
     const height = 170, box = { width: each, height, left: 54, right: 8, top: 22, bottom: 26 };
     const x = scaleFor(...extent(series.flatMap(s => s.indices)), box.left, each - box.right, { whole: true }), y = scaleFor(...pad(extent(series.flatMap(s => s.values))), height - box.bottom, box.top, { unit: unitOf(name) });
     return g("svg", { width: each, height, viewBox: `0 0 ${each} ${height}`, role: "img", "aria-label": `${name} by epoch` }, axes(x, y, { ...box, yUnit: unitOf(name), xUnit: "", yName: `${name.replaceAll("_", " ")}${series.some(s => isTrain(s.metric)) && series.length > 1 ? " (training dashed)" : ""}` }),

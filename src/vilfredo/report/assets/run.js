@@ -9,7 +9,7 @@ function summaryView() {
   put(byId("summary"), h("dl", { class: "tiles" },
     tile("Trials", count(total), bar, order.filter(s => D.states[s]).map(s => `${count(D.states[s])} ${s}`).join(" · ")),
     tile("On the front", count(D.front.length), D.front.length ? `${GOALS.filter(goal => goal.ranked).map(goal => goal.label).join(", ")}` : "no feasible network yet"),
-    tile(D.wall ? "Time of the search" : "Time", D.wall ? duration(D.wall) : duration(work), stages.length ? `computing ${duration(work)}: ${stages.slice(0, 3).map(([s, t]) => `${s} ${duration(t)}`).join(", ")}` : null),
+    tile(D.wall ? "Time of the search" : "Time", D.wall ? duration(D.wall) : duration(work), stages.length ? `computing ${firm(duration(work))}: ${stages.slice(0, 3).map(([s, t]) => firm(`${s} ${duration(t)}`)).join(", ")}` : null),
     D.trained > 0 && tile("Epochs trained", count(D.trained), D.savings ? `${count(D.savings.epochs)} saved by stopping early` : null),
     last !== null && tile("Hypervolume", show(last, "fraction"), "of the box between the best values and the reference point"),
     D.knee !== null && tile("Knee", trialButton(D.knee), values(D.knee)),
@@ -18,7 +18,7 @@ function summaryView() {
   const data = D.description.data || {}, space = D.description.space || {}, examples = (n, what) => typeof n === "number" && n > 0 ? `${count(n)} ${what}` : null;
   const sizes = [examples(data.train, "training"), examples(data.validation, "validation"), examples(data.test, "test examples")].filter(Boolean).join(", ");
   const what = [data.name && `${data.name}${sizes ? `: ${sizes}` : ""}${inputShape() ? ` of ${inputShape()}` : ""}`, D.description.function && `function ${D.description.function}`, space.use && `space ${space.use}`, D.epochs > 0 && `up to ${plural(D.epochs, "epoch")}`].filter(Boolean).join(" · ");
-  const bound = goal => `${goal.sense === "max" ? "high " : "low "}${goal.label}${goal.max !== null ? ` ≤ ${tickText(goal.max, goal.unit)}` : ""}${goal.min !== null ? ` ≥ ${tickText(goal.min, goal.unit)}` : ""}${goal.ranked ? "" : " (limit only)"}`;
+  const bound = goal => `${!goal.ranked ? "" : goal.sense === "max" ? "high " : "low "}${goal.label}${goal.max !== null ? ` ≤ ${tickText(goal.max, goal.unit)}` : ""}${goal.min !== null ? ` ≥ ${tickText(goal.min, goal.unit)}` : ""}${goal.ranked ? "" : " (not ranked)"}`;
   put(byId("subtitle"), h("span", {}, what), h("span", {}, `Wanted: ${GOALS.map(bound).join(", ")}`), h("span", {}, [D.status, D.finished && `as of ${D.finished.replace("T", " ").replace(/(\d\d:\d\d):\d\d.*$/, "$1")}${/(\+00:00|Z)$/.test(D.finished) ? " UTC" : ""}`].filter(Boolean).join(", ")));
 }
 
@@ -209,6 +209,7 @@ function againView() {
   const pairs = data => h("dl", { class: "pairs" }, Object.entries(data).map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, words(key, value))]));
   put(byId("again-body"),
     D.commands.length ? h("pre", { tabindex: 0, "aria-label": "commands" }, D.commands.join("\n")) : null,
+    D.commands.length && D.spec ? h("p", { class: "quiet small" }, "with the specification below in that file.") : null,
     D.seed !== null ? h("p", {}, `Seed: ${D.seed}. Every random number of the run follows from it and the number of the trial.`) : null,
     D.spec ? h("details", { open: D.spec.length < 2500 }, h("summary", {}, "Specification"), h("pre", { tabindex: 0 }, D.spec)) : null,
     Object.keys(D.description).length ? h("details", {}, h("summary", {}, "What was searched"), pairs(D.description)) : null,

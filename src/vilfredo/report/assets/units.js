@@ -45,6 +45,7 @@ function show(value, unit = "", sd = 0) {
 function between(low, high, unit = "") {
   if (!Number.isFinite(low) || !Number.isFinite(high)) return "–";
   const [scale, name] = scaleOf(high, unit);
+  if (low > 0 && low < 0.1 * scale && scaleOf(low, unit)[0] < scale) return `${show(low, unit)} – ${show(high, unit)}`;
   return `${written(low / scale)}–${written(high / scale)}` + (name ? ` ${name}` : "");
 }
 
