@@ -74,17 +74,14 @@ def crowding(table: Array) -> Array:
     a second copy adds nothing to the front. A goal in which all are equal has no borders, and a
     goal with a value that is not finite (a candidate rejected unmeasured) does not count.
     """
-    n = len(table)
-    distance = np.zeros(n)
-    order = np.lexsort(table.T[::-1]) if n else np.zeros(0, dtype=np.int64)
-    sorted_rows = table[order]
-    first = order[np.concatenate(([True], (sorted_rows[1:] != sorted_rows[:-1]).any(axis=1)))[:n]]
+    distance = np.zeros(len(table))
+    first = _first_copies(table)
     if len(first) <= 2:
         distance[first] = np.inf
         return distance
     single = table[first]
     own = np.zeros(len(single))
-    for column in single.T:
+    for column in np.ascontiguousarray(single.T):
         along = np.argsort(column, kind="stable")
         values = column[along]
         span = values[-1] - values[0]
@@ -93,6 +90,16 @@ def crowding(table: Array) -> Array:
             own[along[0]] = own[along[-1]] = np.inf
     distance[first] = own
     return distance
+
+
+def _first_copies(table: Array) -> Indices:
+    """Rows without those that repeat an earlier one, in some order that depends on the table alone."""
+    column = np.sort(table[:, 0])
+    if (column[1:] != column[:-1]).all():
+        return np.arange(len(table))
+    order = np.lexsort(table.T[::-1])
+    rows = table[order]
+    return order[np.concatenate(([True], (rows[1:] != rows[:-1]).any(axis=1)))]
 
 
 def best(table: Array, violations: Array, count: int) -> Indices:

@@ -90,22 +90,30 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Whom offspring are made from. `ranks` (n,) 0 the best; `crowding` (n,), more is better."""
+    """Whom offspring are made from. `places` are by rank and crowding: the lower, the better."""
 
     trials: Sequence[Trial]
-    ranks: NDArray[np.int64]
-    crowding: NDArray[np.float64]
+    places: Sequence[int]
 
 
-NOBODY = Parents((), np.zeros(0, dtype=np.int64), np.zeros(0))
+def parents_of(trials: Sequence[Trial], ranks: pareto.Indices, crowding: pareto.Array) -> Parents:
+    """The crowded-comparison order (section III-B): by rank, then the less crowded. Equals share a place."""
+    order = np.lexsort((-crowding, ranks))
+    differs = (np.diff(ranks[order]) != 0) | (crowding[order][1:] != crowding[order][:-1])
+    places = np.zeros(len(trials), dtype=np.int64)
+    places[order[1:]] = np.cumsum(differs)
+    return Parents(trials, places.tolist())
+
+
+NOBODY = Parents((), ())
 
 
 def tournament(parents: Parents, rng: Rng) -> Trial:
-    """Binary tournament by the crowded-comparison operator (section III-C); a tie is a coin toss."""
-    a, b = (int(i) for i in rng.integers(len(parents.trials), size=2))
-    first = (parents.ranks[a], -parents.crowding[a])
-    second = (parents.ranks[b], -parents.crowding[b])
-    return parents.trials[b if second < first else a]
+    """The better of two drawn at random (section III-C); of equals the first drawn."""
+    count = len(parents.trials)
+    u, v = rng.random(2).tolist()
+    first, second = int(u * count), int(v * count)
+    return parents.trials[second if parents.places[second] < parents.places[first] else first]
 
 
 def vary(space: Space, parents: Parents, crossover: float, rng: Rng) -> Work:
@@ -158,7 +166,9 @@ class NSGA2:
         self._trials: dict[int, Trial] = {}
         self._names = Names()
         self._eligible: dict[int, bool] = {}
-        self._parents: list[Parents] = []  # after generation 0, 1, …; built from the above when needed
+        # After generation 0, 1, …: who can be parents, and who lives. Built from the above when needed.
+        self._parents: list[Parents] = []
+        self._living: list[set[int]] = []
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
         """Up to `count` works of the generation in progress; [] where that has to be waited for."""
@@ -202,7 +212,7 @@ class NSGA2:
             self._names.put(number, name_of(self.space, trial.genome))
             self._eligible[number] = belongs(self.space, trial.genome)
         self._trials[number] = trial
-        del self._parents[number // self.population :]
+        del self._parents[number // self.population :], self._living[number // self.population :]
 
     def _parents_of(self, generation: int) -> Parents | None:
         """Whom `generation` is made from; None while a generation before it is not wholly told."""
@@ -213,27 +223,21 @@ class NSGA2:
             members = range(first, first + self.population)
             if not all(number in self._trials for number in members):
                 return None
-            self._parents.append(self._select(set(members), earlier))
-        everybody = self._parents[generation - 1]
-        return eligible_only(everybody, self._eligible)
+            self._select(set(members) | (self._living[-1] if self._living else set()))
+        return self._parents[generation - 1]
 
-    def _select(self, members: set[int], generation: int) -> Parents:
-        """The best of a generation and of the parents that it was made from."""
-        before = {t.number for t in self._parents[generation - 1].trials} if generation else set()
-        pool = [self._trials[number] for number in sorted(before | members)]
+    def _select(self, numbers: set[int]) -> None:
+        """The best of a generation and of those that lived before it."""
+        pool = [self._trials[number] for number in sorted(numbers)]
         table, violations, usable = pareto.points(pool, self.goals)
         rows = np.flatnonzero(usable)
-        if len(rows) == 0:
-            return NOBODY
-        eligible = np.array([self._eligible[pool[row].number] for row in rows])
+        eligible = np.array([self._eligible[pool[row].number] for row in rows], dtype=bool)
         kept, ranks, distance = survivors(table[rows], violations[rows], eligible, self.population)
-        return Parents([pool[rows[row]] for row in kept], ranks, distance)
-
-
-def eligible_only(parents: Parents, eligible: dict[int, bool]) -> Parents:
-    """Without those that cannot be parents; they had their say in the ranks."""
-    rows = [row for row, trial in enumerate(parents.trials) if eligible[trial.number]]
-    return Parents([parents.trials[row] for row in rows], parents.ranks[rows], parents.crowding[rows])
+        can = eligible[kept]  # the others had their say in the ranks
+        living = [pool[row] for row in rows[kept]]
+        able = [trial for trial, yes in zip(living, can, strict=True) if yes]
+        self._living.append({trial.number for trial in living})
+        self._parents.append(parents_of(able, ranks[can], distance[can]))
 
 
 def check_options(goals: Sequence[Goal], population: int, crossover: float) -> None:

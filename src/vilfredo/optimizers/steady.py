@@ -1,4 +1,4 @@
-"""Steady-state NSGA-II, asynchronous: every trial that is told takes its place at once.
+"""Steady-state NSGA-II, asynchronous, with a learned screen for its offspring.
 
 In the manner of MENNDL (Young et al., "Evolving deep networks using HPC", MLHPC 2017), where no worker
 ever waits for a generation: an offspring is asked for whenever a worker is free, made from whoever has
@@ -9,17 +9,31 @@ algorithms", EMO 2009.
 **No bias to what is quick to evaluate.** A trial enters the population when it is told, however late,
 and is judged by nothing but its values. Among equals the one that was told first goes first, so on a
 plateau everyone stays for the same number of tells and thus has the same chance to be a parent.
+
+**The screen** is our own addition; it learns from the told trials. Several offspring are proposed, a small
+Gaussian process per goal predicts them, and the one with the largest expected improvement of the
+hypervolume is asked for. The expectation is taken over random directions from the reference point, in
+which hypervolume is an average of best distances (Deng and Zhang, "Approximating hypervolume and
+hypervolume contributions using polar coordinate", IEEE TEC 23(5), 2019; Golovin and Zhang, "Random
+hypervolume scalarizations for provable multi-objective black box optimization", ICML 2020), with one draw
+of the predicted values per direction. Candidates in evaluation count with their predicted values, so
+that workers do not all run after the same improvement. Limits multiply it by the probability that
+they are kept. Where nothing can be told apart, the first offspring is taken: on a plateau the screen
+is not there.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from vilfredo import pareto
-from vilfredo.goal import Goal
+from vilfredo import pareto, surrogate
+from vilfredo.goal import Goal, numbers, violation
 from vilfredo.optimizers.nsga2 import (
+    NOBODY,
     TRIES,
     Names,
     Parents,
@@ -28,46 +42,107 @@ from vilfredo.optimizers.nsga2 import (
     fresh_sample,
     name_of,
     new_name,
+    parents_of,
     vary,
 )
+from vilfredo.pareto import Array
+from vilfredo.population import Population
 from vilfredo.protocols import Rng, Space, Work
-from vilfredo.trial import Trial
+from vilfredo.trial import Genome, Trial
+
+TRAINED_ON = 200  # trials that a surrogate learns from: more than that costs more than it helps
+DIRECTIONS = 128  # over which the improvement is averaged
+UNSCREENED = 0.1  # of the offspring: what the surrogate would never have liked gets its chance
+SAMPLED = 0.1  # of the proposals are drawn from the whole space
+MARGIN = 0.1  # the reference point lies this share of the front's extent beyond its worst
 
 
 class Steady:
     """Steady-state NSGA-II: nobody waits, and every finished trial can become a parent.
 
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
-    are crossed with probability `crossover`, and all are mutated. `ask` returns [] only where it
-    finds no new genome. Raises `ValueError` for options that make no sense.
+    are crossed with probability `crossover`, and all are mutated. Of `proposals` offspring the screen
+    picks one (None: 64, fewer in populations above 125, so that asking stays quick; 1: no screen).
+    `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
     """
 
     def __init__(
-        self, space: Space, goals: Sequence[Goal], *, population: int = 20, crossover: float = 0.9
+        self,
+        space: Space,
+        goals: Sequence[Goal],
+        *,
+        population: int = 20,
+        crossover: float = 0.9,
+        proposals: int | None = None,
     ) -> None:
         check_options(goals, population, crossover)
+        if proposals is not None and (
+            isinstance(proposals, bool) or not isinstance(proposals, int) or proposals < 1
+        ):
+            raise ValueError(f"proposals is {proposals!r}; give a whole number of at least 1")
         self.space = space
         self.goals = tuple(goals)
         self.population = population
         self.crossover = crossover
+        self.proposals = proposals or max(8, min(64, 8000 // population))
         self._names = Names()
-        self._living = Ranked(len(pareto.points((), self.goals)[0].T), population)
-        self._told = 0
+        self._trials: dict[int, Trial] = {}  # that can be parents, by number
+        self._living = Population(sum(goal.ranked for goal in goals), population)
+        self._screen = Screen(space, self.goals)
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
+        """Up to `count` works; fewer where no new genomes are found."""
         taken = {name_of(self.space, work.genome) for work in pending}
+        underway = [work.genome for work in pending]
+        parents = self._parents()
         works: list[Work] = []
         while len(works) < count:
-            found = self._one(rng, taken)
+            found = self._one(parents, rng, taken, underway)
             if found is None:
                 break
-            taken.add(found[1])
-            works.append(found[0])
+            work, name = found
+            taken.add(name)
+            underway.append(work.genome)
+            works.append(work)
         return works
 
-    def _one(self, rng: Rng, taken: Container[str]) -> tuple[Work, str] | None:
-        parents = self._living.parents()
-        if len(self._names) >= self.population and parents.trials:
+    def tell(self, trial: Trial) -> None:
+        """Takes in a trial; one told again replaces what was known of it."""
+        number = trial.number
+        self._names.put(number, name_of(self.space, trial.genome))
+        table, violations, usable = pareto.points((trial,), self.goals)
+        if not usable[0]:
+            self._living.remove(number)
+            self._screen.forget(number)
+            return
+        inside = belongs(self.space, trial.genome)
+        self._living.add(number, table[0], float(violations[0]), inside)
+        if inside:
+            self._trials[number] = trial
+            self._screen.learn(trial, self._living)
+        if len(self._trials) > 4 * len(self._living.numbers):  # those that live no more
+            self._trials = {n: self._trials[n] for n in self._living.numbers.tolist() if n in self._trials}
+
+    def _parents(self) -> Parents:
+        rows = np.flatnonzero(self._living.eligible)
+        if len(self._names) < self.population or len(rows) == 0:
+            return NOBODY
+        trials = [self._trials[number] for number in self._living.numbers[rows].tolist()]
+        return parents_of(trials, self._living.ranks[rows], self._living.crowding[rows])
+
+    def _one(
+        self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Genome]
+    ) -> tuple[Work, str] | None:
+        if parents.trials:
+            screened = self.proposals > 1 and rng.random() >= UNSCREENED
+            works = [vary(self.space, parents, self.crossover, rng)]
+            if screened:
+                works += [self._propose(parents, rng) for _ in range(self.proposals - 1)]
+                works = self._screen.sort(works, underway, rng)
+            for work in works:
+                name = new_name(self.space, work.genome, (self._names, taken))
+                if name is not None:
+                    return work, name
             for _ in range(TRIES):
                 work = vary(self.space, parents, self.crossover, rng)
                 name = new_name(self.space, work.genome, (self._names, taken))
@@ -76,64 +151,215 @@ class Steady:
         found = fresh_sample(self.space, rng, self._names, taken)
         return None if found is None else (Work(found[0], operator="sample"), found[1])
 
-    def tell(self, trial: Trial) -> None:
-        self._names.put(trial.number, name_of(self.space, trial.genome))
-        table, violations, usable = pareto.points((trial,), self.goals)
-        self._living.remove(trial.number)
-        if usable[0]:
-            self._living.add(trial, table[0], float(violations[0]), belongs(self.space, trial.genome))
+    def _propose(self, parents: Parents, rng: Rng) -> Work:
+        if rng.random() < SAMPLED:
+            return Work(self.space.sample(rng), operator="sample")
+        return vary(self.space, parents, self.crossover, rng)
 
 
-class Ranked:
-    """At most `count` trials that can be parents, ranked at all times.
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What the screen knows of a trial. `values` (goals,) are all to be minimised, NaN where unknown."""
 
-    Adding one costs O(n) comparisons and a few changes of level instead of a ranking from scratch (Li et al.,
-    "Efficient nondomination level update method for steady-state evolutionary multiobjective optimization",
-    IEEE Trans. Cybernetics 47(9), 2017). Trials that cannot be parents are kept beside them while
-    nothing dominates them.
+    genome: Genome
+    values: Array
+    feasible: bool
+
+
+class Screen:
+    """Sorts proposals by what they promise.
+
+    Its state is a fold of what it is told. `_model` is built from that when it is first needed, and is
+    the same whenever that is: fitted to the trials that `learn` chose, and extended by those that came
+    since, one by one.
     """
 
-    def __init__(self, goals: int, count: int) -> None:
-        self.count = count
-        self.trials: list[Trial] = []  # oldest first; the arrays below have the same rows
-        self.table = np.zeros((0, goals))
-        self.violations = np.zeros(0)
-        self.eligible = np.zeros(0, dtype=bool)
-        self.ranks = np.zeros(0, dtype=np.int64)
+    def __init__(self, space: Space, goals: Sequence[Goal]) -> None:
+        self.space = space
+        self.goals = tuple(goals)
+        self._lessons: dict[int, Lesson] = {}  # of those below, and of those that live
+        self._taught = 0
+        self._basis: list[int] = []  # numbers that the model is fitted to
+        self._front: list[int] = []  # and those that were the front
+        self._since: list[int] = []  # numbers that came after
+        self._model: Model | None = None
+        self._done = 0  # how many of `_since` the model has
 
-    def parents(self) -> Parents:
-        rows = np.flatnonzero(self.eligible)
-        distance = np.zeros(len(self.trials))
-        for level in range(int(self.ranks.max(initial=-1)) + 1):
-            members = np.flatnonzero(self.ranks == level)
-            if self.violations[members[0]] == 0:
-                distance[members] = pareto.crowding(self.table[members])
-        return Parents([self.trials[row] for row in rows], self.ranks[rows], distance[rows])
+    def forget(self, number: int) -> None:
+        if self._lessons.pop(number, None) is not None:
+            self._basis = [n for n in self._basis if n != number]
+            self._front = [n for n in self._front if n != number]
+            self._since = [n for n in self._since if n != number]
+            self._model = None
 
-    def add(self, trial: Trial, point: pareto.Array, violation: float, eligible: bool) -> None:
-        self.trials.append(trial)
-        self.table = np.vstack([self.table, point])
-        self.violations = np.append(self.violations, violation)
-        self.eligible = np.append(self.eligible, eligible)
-        self.ranks = pareto.ranks(self.table, self.violations)
-        self._drop(np.flatnonzero(~self.eligible & (self.ranks > 0)))
-        if self.eligible.sum() > self.count:
-            rows = np.flatnonzero(self.eligible)
-            last = rows[self.ranks[rows] == self.ranks[rows].max()]
-            distance = np.zeros(len(last))
-            if self.violations[last[0]] == 0:
-                distance = pareto.crowding(self.table[last][::-1])[::-1]
-            self._drop(last[[int(np.argmin(distance))]])
+    def learn(self, trial: Trial, living: Population) -> None:
+        """Takes in a trial that has just joined (or failed to join) the population."""
+        known = numbers(trial, self.goals)
+        values = np.array([_minimised(goal, known.get(goal.name, math.nan)) for goal in self.goals])
+        feasible = violation(known, self.goals) == 0
+        if trial.number in self._lessons:
+            self._model = None
+        else:
+            self._since.append(trial.number)
+            self._taught += 1
+        self._lessons[trial.number] = Lesson(trial.genome, values, feasible)
+        if len(self._since) >= min(50, max(1, self._taught // 20)):
+            self._choose(living)
 
-    def remove(self, number: int) -> None:
-        self._drop(np.array([row for row, t in enumerate(self.trials) if t.number == number], dtype=np.int64))
+    def _choose(self, living: Population) -> None:
+        """The trials to fit to: those that live, the best first, then the latest of the others."""
+        rows = living.rows()
+        best = [n for n in living.numbers[rows].tolist() if n in self._lessons]
+        chosen = dict.fromkeys(best[:TRAINED_ON])
+        for number in [*reversed(self._since), *reversed(self._basis)]:
+            if len(chosen) >= TRAINED_ON:
+                break
+            chosen[number] = None
+        order = {number: place for place, number in enumerate([*self._basis, *self._since])}
+        self._basis = sorted(chosen, key=lambda n: order.get(n, -1))
+        front = rows[(living.ranks[rows] == 0) & (living.violations[rows] == 0)]
+        self._front = [n for n in living.numbers[front].tolist() if n in self._lessons]
+        self._since = []
+        self._model, self._done = None, 0
+        self._lessons = {n: self._lessons[n] for n in dict.fromkeys([*self._basis, *best])}
 
-    def _drop(self, rows: pareto.Indices) -> None:
-        if len(rows) == 0:
-            return
-        keep = np.ones(len(self.trials), dtype=bool)
-        keep[rows] = False
-        self.trials = [t for t, k in zip(self.trials, keep, strict=True) if k]
-        self.table, self.violations = self.table[keep], self.violations[keep]
-        self.eligible = self.eligible[keep]
-        self.ranks = pareto.ranks(self.table, self.violations)
+    def sort(self, works: Sequence[Work], underway: Sequence[Genome], rng: Rng) -> list[Work]:
+        """The works, the most promising first; equally promising ones stay in their order."""
+        model = self._current()
+        if model is None:
+            return list(works)
+        coming = [g for g in underway if belongs(self.space, g)]
+        x = np.array([self.space.encode(g) for g in [*(w.genome for w in works), *coming]])
+        promise = model.promise(x, len(works), rng)
+        return [works[i] for i in np.argsort(-promise, kind="stable")]
+
+    def _current(self) -> Model | None:
+        """The model of all that was told; None before there is anything to learn from."""
+        if self._model is None:
+            if len(self._basis) < 2:
+                return None
+            lessons = [self._lessons[number] for number in self._basis]
+            x = np.array([self.space.encode(lesson.genome) for lesson in lessons])
+            front = np.array([self._lessons[n].values for n in self._front]).reshape(-1, len(self.goals))
+            self._model = Model(self.goals, x, np.array([lesson.values for lesson in lessons]), front)
+            self._done = 0
+        for number in self._since[self._done :]:
+            lesson = self._lessons[number]
+            self._model.add(self.space.encode(lesson.genome), lesson.values, lesson.feasible)
+        self._done = len(self._since)
+        return self._model
+
+
+class Model:
+    """One Gaussian process per goal, and how far the front reaches in every direction.
+
+    Ranked goals are scaled to the front: 0 its best, 1 its worst; what is worse than that is compressed
+    (it need not be told apart exactly). `x` (n, d) encodings, `y` (n, goals) as in `Lesson`, `front`
+    (k, goals).
+    """
+
+    def __init__(self, goals: Sequence[Goal], x: Array, y: Array, front: Array) -> None:
+        self.goals = tuple(goals)
+        self.ranked = np.array([goal.ranked for goal in goals])
+        known = np.isfinite(y)
+        extent = front if len(front) else y
+        self.low = np.array([_least(column) for column in extent.T])
+        high = np.array([-_least(-column) for column in extent.T])
+        spread = np.array(
+            [float(np.std(column[k])) if k.any() else 0.0 for column, k in zip(y.T, known.T, strict=True)]
+        )
+        self.span = np.where(high > self.low, high - self.low, np.where(spread > 0, spread, 1.0))
+        scaled = self._scaled(y)
+        self.processes = [
+            surrogate.fit(x[k], column[k]) if k.sum() >= 2 else None
+            for column, k in zip(scaled.T, known.T, strict=True)
+        ]
+        near = np.full(int(self.ranked.sum()), 1.0 + MARGIN)
+        worst = np.array([-_least(-column) for column in scaled[:, self.ranked].T])
+        # From the near reference point only what improves the present front counts, from the far one
+        # what lengthens it counts too. Asks use the one or the other, by chance.
+        self.references = np.stack([near, np.maximum(near, worst + MARGIN)])
+        directions = np.abs(np.random.default_rng(len(x)).normal(size=(DIRECTIONS, len(near))))
+        self.directions = np.maximum(directions / np.linalg.norm(directions, axis=1, keepdims=True), 1e-3)
+        self.feasible = len(front) > 0
+        self.reach = np.zeros((2, DIRECTIONS))
+        if len(front):
+            self._extend(self._scaled(front)[:, self.ranked])
+
+    def add(self, x: Array, y: Array, feasible: bool) -> None:
+        """One more trial: `x` (d,), `y` (goals,)."""
+        scaled = self._scaled(y[None])[0]
+        for i, process in enumerate(self.processes):
+            if process is not None and math.isfinite(scaled[i]):
+                self.processes[i] = process.add(x, float(scaled[i]))
+        if feasible:
+            self.feasible = True
+            self._extend(scaled[None, self.ranked])
+
+    def _extend(self, points: Array) -> None:
+        """More points (k, m) that may be of the front."""
+        self.reach = np.stack(
+            [
+                np.maximum(reach, self._reach(points, reference).max(axis=0))
+                for reach, reference in zip(self.reach, self.references, strict=True)
+            ]
+        )
+
+    def _scaled(self, y: Array) -> Array:
+        z = (y - self.low) / self.span
+        return np.asarray(np.where(self.ranked & (z > 1), 1 + 0.5 * np.log1p(2 * np.maximum(z - 1, 0)), z))
+
+    def _reach(self, points: Array, reference: Array) -> Array:
+        """How far points reach from the reference point in each direction, to the m-th power.
+
+        `points` are (k, m), or (k, directions, m) where each direction has its own; the result is
+        (k, directions). Its mean over the directions is hypervolume, but for a constant.
+        """
+        apart = reference - (points[:, None, :] if points.ndim == 2 else points)
+        return np.asarray(np.maximum((apart / self.directions).min(axis=-1), 0.0) ** len(reference))
+
+    def promise(self, x: Array, count: int, rng: Rng) -> Array:
+        """What the first `count` rows of `x` (k, d) promise, (count,); the other rows are in evaluation."""
+        which = int(rng.integers(2))
+        draws = rng.normal(size=(DIRECTIONS, len(self.directions[0])))
+        means = np.full((len(x), len(self.goals)), np.nan)
+        sds = np.zeros_like(means)
+        for i, process in enumerate(self.processes):
+            if process is not None:
+                means[:, i], sds[:, i] = process.predict(x)
+        chance = self._chance(means[:count], sds[:count])
+        mean, sd = means[:, self.ranked], sds[:, self.ranked]
+        if not self.feasible or not np.isfinite(mean).all():
+            return chance  # nothing to improve on yet, but limits to get within
+        reference, reach = self.references[which], self.reach[which]
+        if count < len(x):
+            reach = np.maximum(reach, self._reach(mean[count:], reference).max(axis=0))
+        drawn = mean[:count, None, :] + sd[:count, None, :] * draws
+        gain = np.maximum(self._reach(drawn, reference) - reach, 0.0).mean(axis=1)
+        return np.asarray(gain * chance)
+
+    def _chance(self, means: Array, sds: Array) -> Array:
+        """The probability that all limits are kept, (k,)."""
+        chance = np.ones(len(means))
+        for i, goal in enumerate(self.goals):
+            for limit, sign in ((goal.max, 1.0), (goal.min, -1.0)):
+                if limit is None or self.processes[i] is None:
+                    continue
+                row = np.full((1, len(self.goals)), np.nan)
+                row[0, i] = _minimised(goal, limit)
+                bound = float(self._scaled(row)[0, i])
+                side = sign if goal.sense == "min" else -sign
+                slack = side * (bound - means[:, i])
+                sd = np.maximum(sds[:, i], 1e-9)
+                chance *= [0.5 * math.erfc(-z / math.sqrt(2.0)) for z in (slack / sd).tolist()]
+        return chance
+
+
+def _minimised(goal: Goal, value: float) -> float:
+    return value if goal.sense == "min" else -value
+
+
+def _least(column: Array) -> float:
+    """The least finite number, 0 if there is none."""
+    finite = column[np.isfinite(column)]
+    return float(finite.min()) if len(finite) else 0.0
