@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 
 import torch
@@ -15,16 +16,16 @@ from vilfredo.trial import JSON
 def build(architecture: Architecture, seed: int = 0, device: str = "cpu") -> Network:
     """The network with weights that depend on nothing but the architecture and `seed`.
 
-    Convolutions and dense layers start with He's normal initialisation (K. He et al., "Delving deep into
-    rectifiers", ICCV 2015: variance 2 / fan in) and zero biases; the layer that gives the output has
-    variance 1 / fan in. `device="meta"` gives a network without storage, whose structure can be read.
+    Convolutions and dense layers start with normal weights of variance gain² / fan in, where the gain is that
+    of the activation which follows (K. He et al., "Delving deep into rectifiers", ICCV 2015: √2 for ReLU),
+    and zero biases. `device="meta"` gives a network without storage, whose structure can be read.
     The process's own random stream is left as it was. Raises `Impossible` for a layer that is not known.
     """
     with torch.random.fork_rng(devices=[]), torch.device("meta" if device == "meta" else "cpu"):
         torch.manual_seed(seed)
         network = Network(architecture)
         if device != "meta":
-            _initialise(network)
+            _initialise(network, architecture)
     return network if device in ("meta", "cpu") else network.to(device)
 
 
@@ -123,10 +124,27 @@ def _module(layer: Layer, shapes: tuple[Shape, ...]) -> nn.Module:
     return _MODULES[layer.op](layer.args, shapes[0])
 
 
-def _initialise(network: Network) -> None:
-    weighted = [m for m in network.layers if isinstance(m, nn.Conv2d | nn.Linear)]
-    for module in weighted:
-        last = module is weighted[-1]
-        nn.init.kaiming_normal_(module.weight, nonlinearity="linear" if last else "relu")
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+_GAINS: Mapping[str, float] = {"relu": math.sqrt(2.0), "tanh": 5.0 / 3.0, "sigmoid": 4.0}
+"""What makes up for an activation: half of what is normal is lost in a ReLU, tanh is a little flatter
+than the identity over such values, and a sigmoid's slope is at most 1/4."""
+
+
+def _initialise(network: Network, architecture: Architecture) -> None:
+    following = _activations(architecture)
+    for index, module in enumerate(network.layers):
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            fan_in = module.weight[0].numel()
+            nn.init.normal_(module.weight, 0.0, _GAINS.get(following[index], 1.0) / math.sqrt(fan_in))
+            if module.bias is not None:
+                nn.init.zeros_(module.bias)
+
+
+def _activations(architecture: Architecture) -> list[str]:
+    """For each layer the first activation that its result meets before other weights; "" for none."""
+    following = [""] * len(architecture.layers)
+    for index, layer in reversed(list(enumerate(architecture.layers))):
+        met = layer.op if layer.op in _GAINS else "" if layer.op in ("conv", "dense") else following[index]
+        for source in layer.inputs:
+            if source >= 0 and met:
+                following[source] = met
+    return following

@@ -15,8 +15,8 @@ from vilfredo.trial import Value
 GOAL = KNOWN["latency"]
 QUIET = True  # measured while no other candidate of the run computes
 
-WARM_UP = 0.05  # seconds
-BUDGET = 0.2  # seconds of timed runs
+WARM_UP = 0.02  # seconds
+BUDGET = 0.1  # seconds of timed runs
 FEWEST, MOST = 5, 1000  # runs, whatever the budget says
 
 
