@@ -24,6 +24,7 @@ def main(path: str, optimizer: str, trials: str, pace: str) -> None:
     make = names.find("optimizer", optimizer)
     options = {"population": 8} if optimizer != "random" else {}
     with run.lock():
+        run.clean()
         search = Search(
             problem,
             make(problem.space, problem.goals, **options),
