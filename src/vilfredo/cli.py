@@ -176,9 +176,7 @@ def _drive(study: Study, report: str | None, plain: bool) -> None:
     path = report or f"vilfredo-{run.id}.html"
     _write(path, study.report())
     click.echo(f"Report: {_shown(path)}")
-    place = (
-        "" if study.store.path == Path(DEFAULT_STORE).absolute() else f" --store {_quoted(study.store.path)}"
-    )
+    place = _place(study)
     if signals:
         click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place}")
         raise click.exceptions.Exit(INTERRUPTED)
@@ -203,8 +201,7 @@ def _interruptible(study: Study, plain: bool) -> Iterator[list[int]]:
     try:
         yield came
     except KeyboardInterrupt:
-        place = _quoted(study.store.path)
-        click.echo(f"Stopped at once. Go on with: vilfredo resume {study.run.id} --store {place}", err=True)
+        click.echo(f"Stopped at once. Go on with: vilfredo resume {study.run.id}{_place(study)}", err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     finally:
         for number, handler in zip(numbers, before, strict=True):
@@ -219,7 +216,7 @@ def _outcome(study: Study, plain: bool) -> None:
     told = f"{progress.told} candidate{'' if progress.told == 1 else 's'} in {duration(progress.elapsed)}"
     failed = sum(progress.failures.values())
     if failed:
-        told += f", {failed} failed (see: vilfredo failures {study.run.id})"
+        told += f", {failed} failed (see: vilfredo failures {study.run.id}{_place(study)})"
     click.echo(f"{told}.")
     _show_front(study, plain or live.is_plain(sys.stdout))
 
@@ -262,7 +259,7 @@ def runs(store: str, as_json: bool) -> None:
     """List the runs of a store."""
     from vilfredo.store import Store
 
-    with Store.open(store, create=False) as opened:
+    with Store.open(store, create=False, readonly=True) as opened:
         found = opened.runs()
     if as_json:
         from dataclasses import asdict
@@ -418,7 +415,7 @@ def doctor(store: str) -> None:
 def _open(store: str, run: str | None) -> Study:
     from vilfredo.study import Study
 
-    return Study.open(store, run)
+    return Study.open(store, run, readonly=True)
 
 
 def _console() -> Any:
@@ -453,5 +450,8 @@ def _shown(path: str | Path) -> str:
         return str(absolute)
 
 
-def _quoted(path: str | Path) -> str:
-    return shlex.quote(_shown(path))
+def _place(study: Study) -> str:
+    """The option that leads to the study's store, where that is not the default."""
+    path = study.store.path
+    usual = os.environ.get("VILFREDO_STORE", DEFAULT_STORE)
+    return "" if path == Path(usual).absolute() else f" --store {shlex.quote(_shown(path))}"

@@ -111,8 +111,9 @@ def parse_quantity(text: str, unit: str) -> float:
         number, suffix = match.groups()
         if suffix == "" or suffix in scales:
             return float(number) * scales.get(suffix, 1.0)
-    known = ", ".join(sorted(s for s in scales if s)) or "a plain number"
-    raise ValueError(f"cannot read {text!r} as a quantity; write a number and one of these units: {known}")
+    known = ", ".join(sorted(s for s in scales if s))
+    advice = f"write a number and one of these units: {known}" if known else "write a plain number"
+    raise ValueError(f"cannot read {text!r} as a quantity; {advice}")
 
 
 def violation(values: Mapping[str, float], goals: Iterable[Goal]) -> float:

@@ -63,10 +63,14 @@ class Study:
 
     @classmethod
     def open(
-        cls, path: str | Path = "vilfredo.db", run: int | str | None = None, problem: Problem | None = None
+        cls,
+        path: str | Path = "vilfredo.db",
+        run: int | str | None = None,
+        problem: Problem | None = None,
+        readonly: bool = False,
     ) -> Study:
         """An existing run, by id or name (None: the newest). Raises `StoreError` if there is none."""
-        store = Store.open(path, create=False)
+        store = Store.open(path, create=False, readonly=readonly)
         found = store.run(run)
         parts = None
         if problem is not None:

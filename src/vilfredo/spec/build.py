@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,6 +55,7 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
     assert executor is not None
     given = {n: getattr(spec.executor, n) for n in plans.LIMITS}
     given = {n: v for n, v in given.items() if v is not None}
+    given.setdefault("workers", _workers(made, spec))
     space, goals, seed = made.space, made.goals, spec.seed
 
     def new_optimizer() -> Optimizer:
@@ -82,6 +84,15 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
         store=spec.store.path,
         quota=spec.store.quota,
     )
+
+
+def _workers(problem: Problem, spec: Spec) -> int:
+    """As many as the cores can feed; on GPUs one for each."""
+    if str(getattr(problem, "device", "cpu")) != "cpu":
+        gpus = spec.executor.gpus or 1
+        return gpus if isinstance(gpus, int) else len(gpus)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // (spec.executor.threads or 1))
 
 
 def _confirm(problem: Problem) -> int:
