@@ -78,7 +78,7 @@ def _machine() -> Iterator[Finding]:
     import psutil
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    yield Finding("good", "processor", f"{cores} usable cores, load {os.getloadavg()[0]:.1f}")
+    yield Finding("good", "processor", f"{cores} usable cores, load {psutil.getloadavg()[0]:.1f}")
     memory = psutil.virtual_memory()
     text = f"{show(memory.available, 'B')} free of {show(memory.total, 'B')}"
     if memory.available < cores * 2**30:

@@ -67,7 +67,7 @@ def standing(trials: Sequence[Trial], goals: Sequence[Goal]) -> Standing:
 
 def is_plain(stream: TextIO) -> bool:
     """Whether `stream` should get plain lines: no terminal, or one that is not to be drawn on."""
-    dumb = os.environ.get("TERM", "") in ("dumb", "") or bool(os.environ.get("NO_COLOR"))
+    dumb = os.environ.get("TERM") == "dumb" or bool(os.environ.get("NO_COLOR"))
     return dumb or not stream.isatty()
 
 
