@@ -106,6 +106,7 @@ class Search:
         self._tried: dict[
             tuple[int, int, str], bool
         ] = {}  # (trial, repeat, split) of a confirmation: went well
+        self._round: list[int] = []  # the trials that are being confirmed together
         self._next_ticket = 0
         self._next_number = 0
         self._counted = 0  # new candidates, told or running, that the budget counts
@@ -218,22 +219,38 @@ class Search:
         return self._log(number, work)
 
     def _next_of_confirm(self) -> tuple[int, int, Work] | None:
-        """The front, until all of it is confirmed: what confirmation makes worse may let others in."""
-        busy = {(r.number, r.work.repeat) for r in self.running.values()}
-        for trial in pareto.front(self.trials.values(), self.goals):
-            number = trial.number
-            if trial.state == "stopped" and (number, 0) not in busy:
-                work = Work(trial.genome, trial.parents, "confirm", number, generation=trial.generation)
-                return self._log(number, work)
-            for repeat in range(self.confirm):
-                if (number, repeat) in busy:
-                    continue
-                trained = True if repeat == 0 else self._tried.get((number, repeat, "validation"))
-                work = Work(trial.genome, trial.parents, "confirm", number, repeat=repeat)
-                if trained is None:
+        """The front is confirmed in rounds, until all of it is: what confirmation makes worse may let
+        others in. Who is in a round is decided when nothing runs, and logged; so it depends neither on
+        who is quicker nor on where a search was cut."""
+        while True:
+            for number in self._round:
+                work = self._confirmation(self.trials[number])
+                if work is not None:
                     return self._log(number, work)
-                if trained and (number, repeat, "test") not in self._tried:
-                    return self._log(number, replace(work, split="test", goals=self._split_goals()))
+            if self.running:
+                return None
+            front = pareto.front(self.trials.values(), self.goals)
+            self._round = [t.number for t in front if self._confirmation(t) is not None]
+            if not self._round:
+                return None
+            self.store.append_event("round", {"members": self._round})
+
+    def _confirmation(self, trial: Trial) -> Work | None:
+        """What is next to be done for the confirmation of this trial and does not run yet, if anything."""
+        number = trial.number
+        busy = {r.work.repeat for r in self.running.values() if r.number == number}
+        if trial.state == "stopped":
+            work = Work(trial.genome, trial.parents, "confirm", number, generation=trial.generation)
+            return None if 0 in busy else work
+        for repeat in range(self.confirm):
+            if repeat in busy:
+                continue
+            work = Work(trial.genome, trial.parents, "confirm", number, repeat=repeat)
+            trained = True if repeat == 0 else self._tried.get((number, repeat, "validation"))
+            if trained is None:
+                return work
+            if trained and (number, repeat, "test") not in self._tried:
+                return replace(work, split="test", goals=self._split_goals())
         return None
 
     def _split_goals(self) -> frozenset[str]:
@@ -423,6 +440,8 @@ class Search:
             self._know(work, number, trial)
             self._base = max(self._base, trial.told_at)
         self._open = [row for row in works if row[0] not in done]
+        rounds = self.store.events("round")
+        self._round = list(rounds[-1][2]["members"]) if rounds else []
         self._next_ticket = 1 + max((t for t, _, _ in works), default=-1)
         self._next_number = 1 + max((n for _, n, _ in works), default=-1)
         new = [(ticket, number) for ticket, number, work in works if work.trial is None]

@@ -192,6 +192,7 @@ class Store(Protocol):
     def append_work(self, ticket: int, number: int, work: Work) -> None: ...
     def append_trial(self, ticket: int, trial: Trial) -> None: ...  # again: replaces what was known of it
     def append_event(self, kind: str, data: Mapping[str, JSON]) -> None: ...
+    def events(self, kind: str) -> Sequence[tuple[float, str, Mapping[str, JSON]]]: ...  # (time, kind, data)
     def works(self) -> list[tuple[int, int, Work]]: ...  # (ticket, trial number, work), as logged
     def told(self) -> list[tuple[int, Trial]]: ...  # (ticket, trial), in the order of append_trial
     def artifacts(self) -> str: ...  # the folder where this run's artifacts go
