@@ -49,7 +49,8 @@ def told(store: Path) -> dict[int, Any]:
 def kill_something(process: subprocess.Popen[bytes], dice: random.Random) -> str:
     """SIGKILL the driver or one of the workers; what was hit."""
     try:
-        workers = [p for p in psutil.Process(process.pid).children(recursive=True) if p.pid != process.pid]
+        # The driver's child is the server that workers are forked from.
+        workers = [w for server in psutil.Process(process.pid).children() for w in server.children()]
     except psutil.NoSuchProcess:
         return "nothing"
     if workers and dice.random() < 0.5:
