@@ -24,12 +24,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from vilfredo import database, store
-from vilfredo.database import Database, migrate
 from vilfredo.goal import Goal
 from vilfredo.protocols import Work
-from vilfredo.schema import APPLICATION, MIGRATIONS
-from vilfredo.store import Run, Store, StoreError
+from vilfredo.store import Run, Store, StoreError, database, store
+from vilfredo.store.database import Database, migrate
+from vilfredo.store.schema import APPLICATION, MIGRATIONS
 from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Key, Trial, Value, to_json
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals, limits and permissions")
@@ -745,8 +744,8 @@ def test_a_migration_that_is_killed_changes_nothing(path: Path) -> None:
     filled(path)
     code = """
         import os, signal, sqlite3, sys
-        from vilfredo import database
-        from vilfredo.schema import MIGRATIONS
+        from vilfredo.store import database
+        from vilfredo.store.schema import MIGRATIONS
         connection = sqlite3.connect(sys.argv[1], isolation_level=None)
         connection.create_function("die", 0, lambda: os.kill(os.getpid(), signal.SIGKILL))
         database.migrate(connection, (*MIGRATIONS, sys.argv[2] + ";\\nSELECT die()"))

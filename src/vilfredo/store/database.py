@@ -18,7 +18,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from vilfredo.schema import APPLICATION, MIGRATIONS
+from vilfredo.store.schema import APPLICATION, MIGRATIONS
 
 TIMEOUT = 30.0  # seconds to wait for another program's lock
 

@@ -21,11 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from vilfredo import housekeeping, rows
-from vilfredo.database import Database, StoreError, artifacts_folder
 from vilfredo.environment import describe
 from vilfredo.goal import Goal
 from vilfredo.protocols import Work
+from vilfredo.store import housekeeping, rows
+from vilfredo.store.database import Database, StoreError, artifacts_folder
 from vilfredo.trial import JSON, Trial
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vilfredo.database import StoreError
 from vilfredo.protocols import Work
+from vilfredo.store.database import StoreError
 from vilfredo.trial import (
     JSON,
     Artifact,
