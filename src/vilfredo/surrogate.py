@@ -7,7 +7,6 @@ are theirs). Plain numpy, a fraction of a millisecond for a few hundred points.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,58 +16,62 @@ Array = NDArray[np.float64]
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = (1e-4, 1e-2, 1e-1)
 SAMPLE = 100
+SPARE = 64
 
 
-@dataclass(frozen=True, slots=True)
 class Process:
     """The posterior after `x` (n, d) and `y` (n,); `predict` gives mean and standard deviation.
 
     `length` is the scale of the Matérn kernel, `noise` the variance of the noise in units of the
-    kernel's. `shift`, `scale`: y = shift + scale * (what is modelled).
+    kernel's. With `shift` and `scale`, y = shift + scale * (what is modelled); its variance is `signal`.
     """
 
-    x: Array
-    squares: Array  # (n,) of x
-    target: Array  # (n,) standardised y
-    inverse: Array  # (n, n) of kernel + noise
-    weights: Array  # (n,) inverse @ target
-    length: float
-    noise: float
-    shift: float
-    scale: float
-    signal: float
+    def __init__(
+        self, x: Array, target: Array, length: float, noise: float, shift: float, scale: float
+    ) -> None:
+        n, d = x.shape
+        self.length, self.noise, self.shift, self.scale = length, noise, shift, scale
+        self._n = n
+        # Room for more points, so that adding one copies nothing.
+        self._x = np.zeros((n + SPARE, d))
+        self._squares, self._target = np.zeros(n + SPARE), np.zeros(n + SPARE)
+        self._inverse = np.zeros((n + SPARE, n + SPARE))
+        self._x[:n], self._target[:n] = x, target
+        self._squares[:n] = (x * x).sum(axis=1)
+        kernel = _matern(_squared(x, x, self._squares[:n]), length) if scale else np.zeros((n, n))
+        self._inverse[:n, :n] = np.linalg.inv(kernel + noise * np.eye(n))
+        self._weights = self._inverse[:n, :n] @ target
+        self.signal = max(float(target @ self._weights) / n, 1e-12) if scale else 0.0
+
+    def mean(self, x: Array) -> Array:
+        """Mean (k,) at `x` (k, d); eq. 2.25."""
+        return np.asarray(self.shift + self.scale * (self._across(x) @ self._weights))
 
     def predict(self, x: Array) -> tuple[Array, Array]:
         """Mean (k,) and standard deviation (k,) of the noiseless value at `x` (k, d); eq. 2.25 and 2.26."""
-        across = _matern(_squared(x, self.x, self.squares), self.length)
-        mean = across @ self.weights
-        known = ((across @ self.inverse) * across).sum(axis=1)
+        across = self._across(x)
+        known = np.einsum("kn,kn->k", across @ self._inverse[: self._n, : self._n], across)
         sd = np.sqrt(np.maximum(1.0 - known, 0.0) * self.signal)
-        return self.shift + self.scale * mean, self.scale * sd
+        return self.shift + self.scale * (across @ self._weights), self.scale * sd
 
-    def add(self, x: Array, y: float) -> Process:
-        """The posterior after one more point, with the same hyperparameters (block inverse)."""
-        across = _matern(_squared(x[None], self.x, self.squares), self.length)[0]
-        solved = self.inverse @ across
+    def add(self, x: Array, y: float) -> None:
+        """One more point, `x` (d,), with the same hyperparameters (block inverse); `SPARE` at most."""
+        if self.scale == 0:
+            return
+        n = self._n
+        across = self._across(x[None])[0]
+        inverse = self._inverse
+        solved = inverse[:n, :n] @ across
         rest = max(1.0 + self.noise - float(across @ solved), 1e-12)
-        n = len(self.x)
-        inverse = np.empty((n + 1, n + 1))
-        inverse[:n, :n] = self.inverse + np.outer(solved, solved / rest)
+        inverse[:n, :n] += np.outer(solved, solved / rest)
         inverse[:n, n] = inverse[n, :n] = -solved / rest
         inverse[n, n] = 1.0 / rest
-        target = np.append(self.target, (y - self.shift) / self.scale)
-        return Process(
-            np.vstack([self.x, x]),
-            np.append(self.squares, x @ x),
-            target,
-            inverse,
-            inverse @ target,
-            self.length,
-            self.noise,
-            self.shift,
-            self.scale,
-            self.signal,
-        )
+        self._x[n], self._squares[n], self._target[n] = x, x @ x, (y - self.shift) / self.scale
+        self._n = n + 1
+        self._weights = inverse[: n + 1, : n + 1] @ self._target[: n + 1]
+
+    def _across(self, x: Array) -> Array:
+        return _matern(_squared(x, self._x[: self._n], self._squares[: self._n]), self.length)
 
 
 def fit(x: Array, y: Array) -> Process:
@@ -82,7 +85,7 @@ def fit(x: Array, y: Array) -> Process:
     n = len(x)
     if not scale > 1e-12 * max(1.0, abs(shift)):
         # All equal: nothing to tell apart, and nothing that is uncertain.
-        return Process(x, squares, np.zeros(n), np.eye(n), np.zeros(n), 1.0, 1.0, shift, 0.0, 0.0)
+        return Process(x, np.zeros(n), 1.0, 1.0, shift, 0.0)
     target = (y - shift) / scale
     distances = _squared(x, x, squares)
     typical = math.sqrt(float(distances.sum()) / max(n * (n - 1), 1)) or 1.0
@@ -97,10 +100,7 @@ def fit(x: Array, y: Array) -> Process:
                 best = (likelihood, length * typical, noise)
     assert best is not None
     _, length, noise = best
-    inverse = np.asarray(np.linalg.inv(_matern(distances, length) + noise * np.eye(n)), dtype=np.float64)
-    weights = inverse @ target
-    signal = max(float(target @ weights) / n, 1e-12)
-    return Process(x, squares, target, inverse, weights, length, noise, shift, scale, signal)
+    return Process(x, target, length, noise, shift, scale)
 
 
 def _likelihood(covariance: Array, target: Array) -> float:

@@ -11,7 +11,7 @@ in which a generation is told, nor the number of workers, changes what is asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,30 +90,30 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Whom offspring are made from. `places` are by rank and crowding: the lower, the better."""
+    """Whom offspring are made from: numbers of trials, with their ranks and crowding distances."""
 
-    trials: Sequence[Trial]
-    places: Sequence[int]
-
-
-def parents_of(trials: Sequence[Trial], ranks: pareto.Indices, crowding: pareto.Array) -> Parents:
-    """The crowded-comparison order (section III-B): by rank, then the less crowded. Equals share a place."""
-    order = np.lexsort((-crowding, ranks))
-    differs = (np.diff(ranks[order]) != 0) | (crowding[order][1:] != crowding[order][:-1])
-    places = np.zeros(len(trials), dtype=np.int64)
-    places[order[1:]] = np.cumsum(differs)
-    return Parents(trials, places.tolist())
+    trials: Mapping[int, Trial]
+    numbers: Sequence[int]
+    ranks: Sequence[int]
+    crowding: Sequence[float]
 
 
-NOBODY = Parents((), ())
+NOBODY = Parents({}, (), (), ())
 
 
 def tournament(parents: Parents, rng: Rng) -> Trial:
-    """The better of two drawn at random (section III-C); of equals the first drawn."""
-    count = len(parents.trials)
+    """The better of two drawn at random, by rank, then by crowding (section III-B and III-C).
+
+    Of equals it is the first drawn.
+    """
+    count = len(parents.numbers)
     u, v = rng.random(2).tolist()
     first, second = int(u * count), int(v * count)
-    return parents.trials[second if parents.places[second] < parents.places[first] else first]
+    better = (parents.ranks[second], -parents.crowding[second]) < (
+        parents.ranks[first],
+        -parents.crowding[first],
+    )
+    return parents.trials[parents.numbers[second if better else first]]
 
 
 def vary(space: Space, parents: Parents, crossover: float, rng: Rng) -> Work:
@@ -193,7 +193,7 @@ class NSGA2:
     def _one(
         self, generation: int, parents: Parents, rng: Rng, taken: Container[str]
     ) -> tuple[Work, str] | None:
-        if parents.trials:
+        if parents.numbers:
             for _ in range(TRIES):
                 work = vary(self.space, parents, self.crossover, rng)
                 name = new_name(self.space, work.genome, (self._names, taken))
@@ -234,10 +234,10 @@ class NSGA2:
         eligible = np.array([self._eligible[pool[row].number] for row in rows], dtype=bool)
         kept, ranks, distance = survivors(table[rows], violations[rows], eligible, self.population)
         can = eligible[kept]  # the others had their say in the ranks
-        living = [pool[row] for row in rows[kept]]
-        able = [trial for trial, yes in zip(living, can, strict=True) if yes]
-        self._living.append({trial.number for trial in living})
-        self._parents.append(parents_of(able, ranks[can], distance[can]))
+        living = [pool[row].number for row in rows[kept]]
+        able = [number for number, yes in zip(living, can, strict=True) if yes]
+        self._living.append(set(living))
+        self._parents.append(Parents(self._trials, able, ranks[can].tolist(), distance[can].tolist()))
 
 
 def check_options(goals: Sequence[Goal], population: int, crossover: float) -> None:

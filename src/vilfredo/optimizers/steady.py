@@ -42,7 +42,6 @@ from vilfredo.optimizers.nsga2 import (
     fresh_sample,
     name_of,
     new_name,
-    parents_of,
     vary,
 )
 from vilfredo.pareto import Array
@@ -50,7 +49,7 @@ from vilfredo.population import Population
 from vilfredo.protocols import Rng, Space, Work
 from vilfredo.trial import Genome, Trial
 
-TRAINED_ON = 200  # trials that a surrogate learns from: more than that costs more than it helps
+TRAINED_ON = 200  # trials that two surrogates learn from, fewer for more: what that costs stays the same
 DIRECTIONS = 128  # over which the improvement is averaged
 UNSCREENED = 0.1  # of the offspring: what the surrogate would never have liked gets its chance
 SAMPLED = 0.1  # of the proposals are drawn from the whole space
@@ -62,7 +61,7 @@ class Steady:
 
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
     are crossed with probability `crossover`, and all are mutated. Of `proposals` offspring the screen
-    picks one (None: 64, fewer in populations above 125, so that asking stays quick; 1: no screen).
+    picks one (None: 64, fewer in populations above 90, so that asking stays quick; 1: no screen).
     `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
     """
 
@@ -84,16 +83,18 @@ class Steady:
         self.goals = tuple(goals)
         self.population = population
         self.crossover = crossover
-        self.proposals = proposals or max(8, min(64, 8000 // population))
+        self.proposals = proposals or max(6, min(64, 6000 // population))
         self._names = Names()
         self._trials: dict[int, Trial] = {}  # that can be parents, by number
         self._living = Population(sum(goal.ranked for goal in goals), population)
         self._screen = Screen(space, self.goals)
+        self._pending: dict[int, Underway] = {}
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
         """Up to `count` works; fewer where no new genomes are found."""
-        taken = {name_of(self.space, work.genome) for work in pending}
-        underway = [work.genome for work in pending]
+        self._note(pending)
+        taken = {self._pending[id(work)].name for work in pending}
+        underway = [self._pending[id(work)].code for work in pending]
         parents = self._parents()
         works: list[Work] = []
         while len(works) < count:
@@ -102,9 +103,20 @@ class Steady:
                 break
             work, name = found
             taken.add(name)
-            underway.append(work.genome)
             works.append(work)
+            if len(works) < count:
+                underway.append(encoded(self.space, work.genome))
         return works
+
+    def _note(self, pending: Sequence[Work]) -> None:
+        """Remembers names and encodings of what is in evaluation, so that each is worked out once."""
+        old, space = self._pending, self.space
+        self._pending = {
+            id(work): old[id(work)]
+            if id(work) in old and old[id(work)].work is work
+            else Underway(work, name_of(space, work.genome), encoded(space, work.genome))
+            for work in pending
+        }
 
     def tell(self, trial: Trial) -> None:
         """Takes in a trial; one told again replaces what was known of it."""
@@ -127,13 +139,18 @@ class Steady:
         rows = np.flatnonzero(self._living.eligible)
         if len(self._names) < self.population or len(rows) == 0:
             return NOBODY
-        trials = [self._trials[number] for number in self._living.numbers[rows].tolist()]
-        return parents_of(trials, self._living.ranks[rows], self._living.crowding[rows])
+        living = self._living
+        return Parents(
+            self._trials,
+            living.numbers[rows].tolist(),
+            living.ranks[rows].tolist(),
+            living.crowding[rows].tolist(),
+        )
 
     def _one(
-        self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Genome]
+        self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Array | None]
     ) -> tuple[Work, str] | None:
-        if parents.trials:
+        if parents.numbers:
             screened = self.proposals > 1 and rng.random() >= UNSCREENED
             works = [vary(self.space, parents, self.crossover, rng)]
             if screened:
@@ -158,6 +175,20 @@ class Steady:
 
 
 @dataclass(frozen=True, slots=True)
+class Underway:
+    """A work in evaluation, its canonical form, and its encoding (None if it has none)."""
+
+    work: Work
+    name: str
+    code: Array | None
+
+
+def encoded(space: Space, genome: Genome) -> Array | None:
+    """The encoding; None for a genome that is not of the space."""
+    return space.encode(genome) if belongs(space, genome) else None
+
+
+@dataclass(frozen=True, slots=True)
 class Lesson:
     """What the screen knows of a trial. `values` (goals,) are all to be minimised, NaN where unknown."""
 
@@ -179,6 +210,7 @@ class Screen:
         self.goals = tuple(goals)
         self._lessons: dict[int, Lesson] = {}  # of those below, and of those that live
         self._taught = 0
+        self._enough = TRAINED_ON * 2 // max(2, len(self.goals))
         self._basis: list[int] = []  # numbers that the model is fitted to
         self._front: list[int] = []  # and those that were the front
         self._since: list[int] = []  # numbers that came after
@@ -210,9 +242,9 @@ class Screen:
         """The trials to fit to: those that live, the best first, then the latest of the others."""
         rows = living.rows()
         best = [n for n in living.numbers[rows].tolist() if n in self._lessons]
-        chosen = dict.fromkeys(best[:TRAINED_ON])
+        chosen = dict.fromkeys(best[: self._enough])
         for number in [*reversed(self._since), *reversed(self._basis)]:
-            if len(chosen) >= TRAINED_ON:
+            if len(chosen) >= self._enough:
                 break
             chosen[number] = None
         order = {number: place for place, number in enumerate([*self._basis, *self._since])}
@@ -223,14 +255,14 @@ class Screen:
         self._model, self._done = None, 0
         self._lessons = {n: self._lessons[n] for n in dict.fromkeys([*self._basis, *best])}
 
-    def sort(self, works: Sequence[Work], underway: Sequence[Genome], rng: Rng) -> list[Work]:
+    def sort(self, works: Sequence[Work], underway: Sequence[Array | None], rng: Rng) -> list[Work]:
         """The works, the most promising first; equally promising ones stay in their order."""
         model = self._current()
         if model is None:
             return list(works)
-        coming = [g for g in underway if belongs(self.space, g)]
-        x = np.array([self.space.encode(g) for g in [*(w.genome for w in works), *coming]])
-        promise = model.promise(x, len(works), rng)
+        x = np.array([self.space.encode(work.genome) for work in works])
+        coming = np.array([code for code in underway if code is not None]).reshape(-1, x.shape[1])
+        promise = model.promise(x, coming, rng)
         return [works[i] for i in np.argsort(-promise, kind="stable")]
 
     def _current(self) -> Model | None:
@@ -289,9 +321,9 @@ class Model:
     def add(self, x: Array, y: Array, feasible: bool) -> None:
         """One more trial: `x` (d,), `y` (goals,)."""
         scaled = self._scaled(y[None])[0]
-        for i, process in enumerate(self.processes):
-            if process is not None and math.isfinite(scaled[i]):
-                self.processes[i] = process.add(x, float(scaled[i]))
+        for process, value in zip(self.processes, scaled.tolist(), strict=True):
+            if process is not None and math.isfinite(value):
+                process.add(x, value)
         if feasible:
             self.feasible = True
             self._extend(scaled[None, self.ranked])
@@ -318,8 +350,8 @@ class Model:
         apart = reference - (points[:, None, :] if points.ndim == 2 else points)
         return np.asarray(np.maximum((apart / self.directions).min(axis=-1), 0.0) ** len(reference))
 
-    def promise(self, x: Array, count: int, rng: Rng) -> Array:
-        """What the first `count` rows of `x` (k, d) promise, (count,); the other rows are in evaluation."""
+    def promise(self, x: Array, coming: Array, rng: Rng) -> Array:
+        """What the proposals `x` (k, d) promise, (k,), when those in evaluation are `coming` (j, d)."""
         which = int(rng.integers(2))
         draws = rng.normal(size=(DIRECTIONS, len(self.directions[0])))
         means = np.full((len(x), len(self.goals)), np.nan)
@@ -327,14 +359,16 @@ class Model:
         for i, process in enumerate(self.processes):
             if process is not None:
                 means[:, i], sds[:, i] = process.predict(x)
-        chance = self._chance(means[:count], sds[:count])
+        chance = self._chance(means, sds)
         mean, sd = means[:, self.ranked], sds[:, self.ranked]
         if not self.feasible or not np.isfinite(mean).all():
             return chance  # nothing to improve on yet, but limits to get within
         reference, reach = self.references[which], self.reach[which]
-        if count < len(x):
-            reach = np.maximum(reach, self._reach(mean[count:], reference).max(axis=0))
-        drawn = mean[:count, None, :] + sd[:count, None, :] * draws
+        if len(coming):
+            ranked = [p for p, yes in zip(self.processes, self.ranked, strict=True) if p is not None and yes]
+            expected = np.stack([process.mean(coming) for process in ranked], axis=1)
+            reach = np.maximum(reach, self._reach(expected, reference).max(axis=0))
+        drawn = mean[:, None, :] + sd[:, None, :] * draws
         gain = np.maximum(self._reach(drawn, reference) - reach, 0.0).mean(axis=1)
         return np.asarray(gain * chance)
 
