@@ -2,10 +2,12 @@
 
 Two workers throughout. Each figure is the median over `--repeats`, with range.
 
-* `utilisation`: a search with `steady` and a store on disk whose evaluations sleep 5 ms: time slept over
-  (wall time × workers). `utilisation_compute`: the same with evaluations that compute until 5 ms of
-  processor time are spent; where there are two cores for two workers and the search itself, what the
-  search takes is taken from the workers. `utilisation_executor*`: without search and store.
+* `utilisation`: a search with `steady` (without its screen: `proposals=1`) and a store on disk whose
+  evaluations sleep 5 ms: time slept over (wall time × workers). `utilisation_compute`: the same with
+  evaluations that compute until 5 ms of processor time are spent; where there are two cores for two
+  workers and the search itself, what the search takes is taken from the workers.
+  `utilisation_screened`: `steady` as it comes; its screen thinks for longer than such an evaluation
+  takes. `utilisation_executor*`: without search and store.
 * `empty_tasks_per_s`: through `submit` and `events`; beside it `concurrent.futures`, `joblib` (loky)
   and `multiprocessing.Pool`, which do not survive the death of a worker, with a plain function of the
   same result.
@@ -122,7 +124,7 @@ def executor_utilisation(how: str, count: int) -> float:
         return count * SECONDS / WORKERS / drive(executor, count, 2 * WORKERS)
 
 
-def search_utilisation(how: str, count: int) -> float:
+def search_utilisation(how: str, count: int, proposals: int | None = 1) -> float:
     """From the first trial that is told after the 50th, so that starting is not counted."""
     problem = Busy(how)
     with tempfile.TemporaryDirectory() as folder:
@@ -131,7 +133,7 @@ def search_utilisation(how: str, count: int) -> float:
         )
         search = Search(
             problem,
-            Steady(problem.space, problem.goals),
+            Steady(problem.space, problem.goals, proposals=proposals),
             Local(problem, workers=WORKERS),
             run,
             budget=Budget(trials=count + 50),
@@ -264,6 +266,7 @@ def main() -> None:
     measures: dict[str, Callable[[], float]] = {
         "utilisation": lambda: search_utilisation("sleep", count),
         "utilisation_compute": lambda: search_utilisation("compute", count),
+        "utilisation_screened": lambda: search_utilisation("sleep", count // 4, None),
         "utilisation_executor": lambda: executor_utilisation("sleep", count),
         "utilisation_executor_compute": lambda: executor_utilisation("compute", count),
         "empty_tasks_per_s": lambda: empty_tasks(10 * count),

@@ -141,7 +141,7 @@ def _serve(
                 prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != server:
                 os._exit(1)
-            os.setsid()  # a group of its own: killed with all its children, and deaf to Ctrl-C
+            os.setpgid(0, 0)  # a group of its own: killed with all its children, and deaf to Ctrl-C
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             os.close(wake)
@@ -248,7 +248,7 @@ class Server:
                 stderr=subprocess.PIPE,
                 pass_fds=(its.fileno(), its_exits.fileno()),
                 env={**os.environ, **dict.fromkeys(worker.THREADS, "1")},
-                start_new_session=True,
+                process_group=0,  # not a session of its own: `nice` is for all processes of a session
             )
         self._requests, self._exits = ours, our_exits
         self._exits.setblocking(False)

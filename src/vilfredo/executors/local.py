@@ -250,15 +250,16 @@ class Local:
                 return
 
     def _read(self, handle: Handle) -> bool:
-        """Take one message; False if none will ever come."""
+        """Take what was sent at once; False if nothing will ever come."""
         try:
-            message = pickle.loads(handle.tasks.recv_bytes())
+            messages = pickle.loads(handle.tasks.recv_bytes())
         except Exception:  # the end, or nonsense that the candidate wrote
             assert self._supervisor is not None
             self._supervisor.deaf(handle)
             handle.tasks.close()
             return False
-        self._take(handle, message)
+        for message in messages:
+            self._take(handle, message)
         return True
 
     def _drain(self, handle: Handle) -> None:

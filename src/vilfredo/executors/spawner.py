@@ -124,8 +124,8 @@ def _main(
     log: str,
 ) -> None:
     """The new process."""
-    if hasattr(os, "setsid"):
-        os.setsid()
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     file = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     for number in (1, 2):
         os.dup2(file, number)

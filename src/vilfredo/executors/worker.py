@@ -81,6 +81,7 @@ class _Loop:
         self.cells = cells
         self.pid = os.getpid()
         self.inbox: deque[Task] = deque()
+        self.outbox: list[tuple[Any, ...]] = []  # sent with the next message, or before waiting for a task
         self.granted = threading.Event()
 
     def run(self, load: Callable[[], Problem], threads: int, gpu: str | None) -> None:
@@ -103,7 +104,7 @@ class _Loop:
             task = self.next()
             seconds, outcome = self.evaluate(problem, task)
             limited = limited or _limit_torch(threads)
-            self.send(("finished", task.ticket, outcome, seconds))
+            self.outbox.append(("finished", task.ticket, outcome, seconds))
 
     def watch(self) -> None:
         """In a thread: wait for permission to measure, and for the end of the coordinator."""
@@ -116,15 +117,20 @@ class _Loop:
 
     # -- tasks ------------------------------------------------------------------------------------
 
-    def send(self, message: tuple[Any, ...]) -> None:
-        self.tasks.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+    def send(self, *messages: tuple[Any, ...]) -> None:
+        messages = (*self.outbox, *messages)
+        self.outbox.clear()
+        if messages:
+            self.tasks.send_bytes(pickle.dumps(messages, pickle.HIGHEST_PROTOCOL))
 
     def receive(self) -> Any:
         return pickle.loads(self.tasks.recv_bytes())
 
     def next(self) -> Task:
         """The next task that has not been taken back."""
-        while not self.inbox or self.has_more():
+        while (more := self.has_more()) or not self.inbox:
+            if not more:
+                self.send()
             message = self.receive()
             if isinstance(message, Task):
                 self.inbox.append(message)
