@@ -78,27 +78,28 @@ def small() -> Iterator[Local]:
 # -- candidates -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stage", ["train", "quiet"])
+HOSTILE = [
+    ("raise", None, "exception", "RuntimeError: something is wrong"),
+    ("raise", "interrupt", "exception", "KeyboardInterrupt: something is wrong"),
+    ("exit", 3, "exit", "the candidate called exit with code 3"),
+    ("exit at once", 3, "exit", "ended the process with exit code 3"),
+    ("exit at once", 0, "exit", "ended the process with exit code 0"),
+    ("segfault", None, "signal", "killed by SIGSEGV"),
+    ("kill", int(signal.SIGKILL), "signal", "killed by SIGKILL"),
+    ("kill", int(signal.SIGTERM), "signal", "killed by SIGTERM"),
+    ("hang", None, "timeout", "took longer than 1.5 s"),
+    ("hang deaf", None, "timeout", "took longer than 1.5 s"),
+    ("close pipes", None, "exit", "lost its connection"),
+    ("close pipes and hang", None, "exit", "lost its connection"),
+]
+IN_QUIET = ("exit at once", "segfault", "kill", "hang", "close pipes")
+
+
 @pytest.mark.parametrize(
-    ("does", "argument", "kind", "message"),
-    [
-        ("raise", None, "exception", "RuntimeError: something is wrong"),
-        ("raise", "interrupt", "exception", "KeyboardInterrupt: something is wrong"),
-        ("exit", 3, "exit", "the candidate called exit with code 3"),
-        ("exit at once", 3, "exit", "ended the process with exit code 3"),
-        ("exit at once", 0, "exit", "ended the process with exit code 0"),
-        ("segfault", None, "signal", "killed by SIGSEGV"),
-        ("kill", int(signal.SIGKILL), "signal", "killed by SIGKILL"),
-        ("kill", int(signal.SIGTERM), "signal", "killed by SIGTERM"),
-        ("hang", None, "timeout", "took longer than 1.5 s"),
-        ("hang deaf", None, "timeout", "took longer than 1.5 s"),
-        ("close pipes", None, "exit", "lost its connection"),
-        ("close pipes and hang", None, "exit", "lost its connection"),
-    ],
+    ("stage", "does", "argument", "kind", "message"),
+    [("train", *row) for row in HOSTILE] + [("quiet", *row) for row in HOSTILE if row[0] in IN_QUIET],
 )
 def test_a_hostile_candidate_costs_its_own_attempt(local, stage, does, argument, kind, message):
-    if stage == "quiet" and does in ("raise", "exit", "hang deaf"):
-        pytest.skip("the same as in training")
     local.submit(task(0, at=stage, does=does, **{"with": argument}))
     local.submit(task(1, seconds=0.05))
     seen = ends(collect(local, 2))
