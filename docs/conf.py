@@ -8,6 +8,7 @@ html_theme = "furo"
 html_title = "Vilfredo"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
+default_role = "code"  # `names` in docstrings
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]

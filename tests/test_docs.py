@@ -177,7 +177,7 @@ def test_every_goal_and_its_options_are_on_the_page(use: str) -> None:
 
 @pytest.mark.parametrize("use", names.known("data"))
 def test_every_option_of_a_loader_is_on_the_pages(use: str) -> None:
-    text = sections("docs/spec.md")["`[problem]` `data` {#problem-data}"]
+    text = sections("docs/spec.md")["`data` of `[problem]`"]
     row = next((line for line in text.splitlines() if line.startswith(f'| `"{use}"` |')), None)
     assert row, f"docs/spec.md has no row for the data {use}"
     common = {"train_size", "validation_size", "test_size", "seed"}

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 class Examples:
     """Inputs and answers of one split, on the device where the network computes.
 
-    `x` is (n, *input_shape) as stored (uint8 images or float32); `y` is int64 classes (n,) or float32
+    `x` is `(n, *input_shape)` as stored (uint8 images or float32); `y` is int64 classes (n,) or float32
     targets (n, k). A network sees `normalise(x)` and, for regression, gives targets in the same way:
     `(y - target_mean) / target_std`.
     """
@@ -59,7 +59,7 @@ class Candidate:
     train_seconds: float = math.nan
 
     def sample(self, batch: int) -> Tensor:
-        """Normal random inputs (batch, *input_shape) where the model is."""
+        """Normal random inputs `(batch, *input_shape)` where the model is."""
         place = next(self.model.parameters(), torch.empty(0, device=self.device)).device
         shape = (batch, *self.input_shape)
         if place.type == "meta":

@@ -42,8 +42,8 @@ class Supervised:
     """Candidates are networks, trained on `data.train`; the search sees `data.validation` only.
 
     `space` is a network space (`Chain`, `Macro`), or `Parameters` together with `module`, a function
-    `module(params, input_shape, outputs)` that returns a `torch.nn.Module` from (batch, *input_shape) to
-    (batch, outputs): logits of classes, or standardised targets. Parameters named like fields of
+    `module(params, input_shape, outputs)` that returns a `torch.nn.Module` from `(batch, *input_shape)` to
+    `(batch, outputs)`: logits of classes, or standardised targets. Parameters named like fields of
     `vilfredo.nn.train.Recipe` (`lr`, `batch_size`, …) train it; a network space has its own. `optimizer` to
     `schedule` are for what the genome leaves open.
 
