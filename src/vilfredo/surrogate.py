@@ -43,35 +43,41 @@ class Process:
         self._weights = self._inverse[:n, :n] @ target
         self.signal = max(float(target @ self._weights) / n, 1e-12) if scale else 0.0
 
-    def mean(self, x: Array) -> Array:
-        """Mean (k,) at `x` (k, d); eq. 2.25."""
-        return np.asarray(self.shift + self.scale * (self._across(x) @ self._weights))
+    def squared(self, x: Array) -> Array:
+        """Squared distances (k, n) of `x` (k, d) from the points, however they are scored."""
+        return _squared(x, self._x[: self._n], self._squares[: self._n])
 
-    def predict(self, x: Array) -> tuple[Array, Array]:
-        """Mean (k,) and standard deviation (k,) of the noiseless value at `x` (k, d); eq. 2.25 and 2.26."""
-        across = self._across(x)
-        known = np.einsum("kn,kn->k", across @ self._inverse[: self._n, : self._n], across)
-        sd = np.sqrt(np.maximum(1.0 - known, 0.0) * self.signal)
-        return self.shift + self.scale * (across @ self._weights), self.scale * sd
+    def predict(self, squared: Array, uncertain: int | None = None) -> tuple[Array, Array]:
+        """Mean (k,) and standard deviation of the noiseless value; eq. 2.25 and 2.26.
 
-    def add(self, x: Array, y: float) -> None:
-        """One more point, `x` (d,), with the same hyperparameters (block inverse); `SPARE` at most."""
-        if self.scale == 0:
-            return
+        `squared` is that of the places asked for; the standard deviation is of the first `uncertain`.
+        """
+        across = _matern(squared, self.length)
+        mean = self.shift + self.scale * (across @ self._weights)
+        some = across[:uncertain]
+        known = np.einsum("kn,kn->k", some @ self._inverse[: self._n, : self._n], some)
+        return mean, self.scale * np.sqrt(np.maximum(1.0 - known, 0.0) * self.signal)
+
+    def add(self, x: Array, y: float, squared: Array) -> None:
+        """One more point, `x` (d,), with the same hyperparameters (block inverse); `SPARE` at most.
+
+        `squared` is that of `x`, (1, n).
+        """
         n = self._n
-        across = self._across(x[None])[0]
+        self._x[n], self._squares[n] = x, x @ x
+        self._n = n + 1
+        if self.scale == 0:
+            self._weights = np.zeros(n + 1)
+            return
+        across = _matern(squared, self.length)[0]
         inverse = self._inverse
         solved = inverse[:n, :n] @ across
         rest = max(1.0 + self.noise - float(across @ solved), 1e-12)
         inverse[:n, :n] += np.outer(solved, solved / rest)
         inverse[:n, n] = inverse[n, :n] = -solved / rest
         inverse[n, n] = 1.0 / rest
-        self._x[n], self._squares[n], self._target[n] = x, x @ x, (y - self.shift) / self.scale
-        self._n = n + 1
+        self._target[n] = (y - self.shift) / self.scale
         self._weights = inverse[: n + 1, : n + 1] @ self._target[: n + 1]
-
-    def _across(self, x: Array) -> Array:
-        return _matern(_squared(x, self._x[: self._n], self._squares[: self._n]), self.length)
 
 
 def fit(x: Array, y: Array) -> Process:
@@ -91,20 +97,16 @@ def fit(x: Array, y: Array) -> Process:
     typical = math.sqrt(float(distances.sum()) / max(n * (n - 1), 1)) or 1.0
     some = np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)
     part = distances[np.ix_(some, some)]
-    best: tuple[float, float, float] | None = None
-    for length in LENGTHS:
-        kernel = _matern(part, length * typical)
-        for noise in NOISES:
-            likelihood = _likelihood(kernel + noise * np.eye(len(some)), target[some])
-            if best is None or likelihood > best[0]:
-                best = (likelihood, length * typical, noise)
-    assert best is not None
-    _, length, noise = best
-    return Process(x, target, length, noise, shift, scale)
+    kernels = {length: _matern(part, length * typical) for length in LENGTHS}
+    # The length at the middle noise, then the noise at that length: not the whole grid.
+    length = max(LENGTHS, key=lambda v: _likelihood(kernels[v], NOISES[1], target[some]))
+    noise = max(NOISES, key=lambda v: _likelihood(kernels[length], v, target[some]))
+    return Process(x, target, length * typical, noise, shift, scale)
 
 
-def _likelihood(covariance: Array, target: Array) -> float:
+def _likelihood(kernel: Array, noise: float, target: Array) -> float:
     """Log marginal likelihood, the signal's variance at its most probable value, up to a constant."""
+    covariance = kernel + noise * np.eye(len(target))
     n = len(target)
     signal = max(float(target @ np.linalg.solve(covariance, target)) / n, 1e-12)
     return -0.5 * n * math.log(signal) - 0.5 * float(np.linalg.slogdet(covariance)[1])

@@ -209,7 +209,8 @@ class Screen:
         self.space = space
         self.goals = tuple(goals)
         self._lessons: dict[int, Lesson] = {}  # of those below, and of those that live
-        self._taught = 0
+        self._taught = 0  # how many were told
+        self._at = 0  # and how many when the model was last fitted
         self._enough = TRAINED_ON * 2 // max(2, len(self.goals))
         self._basis: list[int] = []  # numbers that the model is fitted to
         self._front: list[int] = []  # and those that were the front
@@ -252,6 +253,7 @@ class Screen:
         front = rows[(living.ranks[rows] == 0) & (living.violations[rows] == 0)]
         self._front = [n for n in living.numbers[front].tolist() if n in self._lessons]
         self._since = []
+        self._at = self._taught
         self._model, self._done = None, 0
         self._lessons = {n: self._lessons[n] for n in dict.fromkeys([*self._basis, *best])}
 
@@ -273,7 +275,9 @@ class Screen:
             lessons = [self._lessons[number] for number in self._basis]
             x = np.array([self.space.encode(lesson.genome) for lesson in lessons])
             front = np.array([self._lessons[n].values for n in self._front]).reshape(-1, len(self.goals))
-            self._model = Model(self.goals, x, np.array([lesson.values for lesson in lessons]), front)
+            self._model = Model(
+                self.goals, x, np.array([lesson.values for lesson in lessons]), front, self._at
+            )
             self._done = 0
         for number in self._since[self._done :]:
             lesson = self._lessons[number]
@@ -287,10 +291,10 @@ class Model:
 
     Ranked goals are scaled to the front: 0 its best, 1 its worst; what is worse than that is compressed
     (it need not be told apart exactly). `x` (n, d) encodings, `y` (n, goals) as in `Lesson`, `front`
-    (k, goals).
+    (k, goals); `seed` is that of the directions.
     """
 
-    def __init__(self, goals: Sequence[Goal], x: Array, y: Array, front: Array) -> None:
+    def __init__(self, goals: Sequence[Goal], x: Array, y: Array, front: Array, seed: int) -> None:
         self.goals = tuple(goals)
         self.ranked = np.array([goal.ranked for goal in goals])
         known = np.isfinite(y)
@@ -306,12 +310,13 @@ class Model:
             surrogate.fit(x[k], column[k]) if k.sum() >= 2 else None
             for column, k in zip(scaled.T, known.T, strict=True)
         ]
+        self.alike = bool(known.all()) and len(x) >= 2  # the processes have the same points
         near = np.full(int(self.ranked.sum()), 1.0 + MARGIN)
         worst = np.array([-_least(-column) for column in scaled[:, self.ranked].T])
         # From the near reference point only what improves the present front counts, from the far one
         # what lengthens it counts too. Asks use the one or the other, by chance.
         self.references = np.stack([near, np.maximum(near, worst + MARGIN)])
-        directions = np.abs(np.random.default_rng(len(x)).normal(size=(DIRECTIONS, len(near))))
+        directions = np.abs(np.random.default_rng(seed).normal(size=(DIRECTIONS, len(near))))
         self.directions = np.maximum(directions / np.linalg.norm(directions, axis=1, keepdims=True), 1e-3)
         self.feasible = len(front) > 0
         self.reach = np.zeros((2, DIRECTIONS))
@@ -321,12 +326,20 @@ class Model:
     def add(self, x: Array, y: Array, feasible: bool) -> None:
         """One more trial: `x` (d,), `y` (goals,)."""
         scaled = self._scaled(y[None])[0]
-        for process, value in zip(self.processes, scaled.tolist(), strict=True):
-            if process is not None and math.isfinite(value):
-                process.add(x, value)
+        squared = self._squared(x[None])
+        self.alike = self.alike and bool(np.isfinite(scaled).all())
+        for i, process in enumerate(self.processes):
+            if process is not None and math.isfinite(scaled[i]):
+                process.add(x, float(scaled[i]), squared[i])
         if feasible:
             self.feasible = True
             self._extend(scaled[None, self.ranked])
+
+    def _squared(self, x: Array) -> list[Array]:
+        """Squared distances (k, n) from the points of each process; worked out once if those are the same."""
+        if self.alike:
+            return [self.processes[0].squared(x)] * len(self.goals) if self.processes[0] else []
+        return [np.zeros((0, 0)) if process is None else process.squared(x) for process in self.processes]
 
     def _extend(self, points: Array) -> None:
         """More points (k, m) that may be of the front."""
@@ -354,21 +367,21 @@ class Model:
         """What the proposals `x` (k, d) promise, (k,), when those in evaluation are `coming` (j, d)."""
         which = int(rng.integers(2))
         draws = rng.normal(size=(DIRECTIONS, len(self.directions[0])))
-        means = np.full((len(x), len(self.goals)), np.nan)
-        sds = np.zeros_like(means)
+        count = len(x)
+        squared = self._squared(np.concatenate([x, coming]))
+        means = np.full((count + len(coming), len(self.goals)), np.nan)
+        sds = np.zeros((count, len(self.goals)))
         for i, process in enumerate(self.processes):
             if process is not None:
-                means[:, i], sds[:, i] = process.predict(x)
-        chance = self._chance(means, sds)
+                means[:, i], sds[:, i] = process.predict(squared[i], count)
+        chance = self._chance(means[:count], sds)
         mean, sd = means[:, self.ranked], sds[:, self.ranked]
         if not self.feasible or not np.isfinite(mean).all():
             return chance  # nothing to improve on yet, but limits to get within
         reference, reach = self.references[which], self.reach[which]
         if len(coming):
-            ranked = [p for p, yes in zip(self.processes, self.ranked, strict=True) if p is not None and yes]
-            expected = np.stack([process.mean(coming) for process in ranked], axis=1)
-            reach = np.maximum(reach, self._reach(expected, reference).max(axis=0))
-        drawn = mean[:, None, :] + sd[:, None, :] * draws
+            reach = np.maximum(reach, self._reach(mean[count:], reference).max(axis=0))
+        drawn = mean[:count, None, :] + sd[:, None, :] * draws
         gain = np.maximum(self._reach(drawn, reference) - reach, 0.0).mean(axis=1)
         return np.asarray(gain * chance)
 
