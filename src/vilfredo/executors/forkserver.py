@@ -77,8 +77,7 @@ def main(requests: int, exits: int) -> None:
 def _prepare(setup: Setup, file: int) -> tuple[Callable[[], Problem], tuple[str, ...]]:
     global importing
     for name in setup.preload:
-        with contextlib.suppress(ImportError):
-            importlib.import_module(name)
+        _import(name)
     if setup.main:
         importing = True
         spawn.prepare(dict(setup.main))
@@ -87,9 +86,16 @@ def _prepare(setup: Setup, file: int) -> tuple[Callable[[], Problem], tuple[str,
         return (lambda: _read(file)), ("ready",)
     problem = _read(file)
     os.close(file)
+    if "torch" in sys.modules:  # what the first step of its optimizers imports, for about a second
+        _import("torch._dynamo")
     if _threads() > 1:  # what it has started would not live on in a fork
         return (lambda: problem), ("threads",)
     return (lambda: problem), ("ready",)
+
+
+def _import(name: str) -> None:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(name)
 
 
 def _read(file: int) -> Problem:

@@ -39,9 +39,9 @@ class Local:
     with `threads` threads. `gpus` are device indices, or how many: worker i sees device i only, round
     robin; None leaves the devices as they are. What candidates print goes to the folder `log`, one file
     per worker, cut when it exceeds 16 MiB; without `log` only the end of what a dead worker printed is
-    kept, in its failure. `preload` names modules to be loaded before workers are forked; None: torch if
-    this process has loaded it (what the problem's own modules import is loaded in any case), and what
-    the problem names in an attribute `preload`.
+    kept, in its failure. `preload` names modules to be loaded once, before workers are forked; what the
+    problem's own modules import is loaded in any case, so it is for what candidates import later. A
+    problem may name such modules itself, in an attribute `preload`.
 
     The problem is pickled and loaded once before workers are forked from there, so its `__setstate__`
     should not open files or devices. Raises `ValueError` where it cannot be pickled or loaded, and for
@@ -56,7 +56,7 @@ class Local:
         memory: int | None = None,
         threads: int = 1,
         gpus: int | Sequence[int] | None = None,
-        preload: Sequence[str] | None = None,
+        preload: Sequence[str] = (),
         log: str | None = None,
         start: Start | None = None,
     ) -> None:
@@ -96,8 +96,7 @@ class Local:
         try:
             launcher: Launcher
             if start == "fork":
-                names = _preload(problem) if preload is None else preload
-                launcher = forkserver.Server(payload, main, names, threads)
+                launcher = forkserver.Server(payload, main, (*preload, *_named(problem)), threads)
             else:
                 launcher = spawner.Processes(payload, threads, paths)
             del payload
@@ -432,6 +431,6 @@ def _pack(problem: Problem) -> tuple[bytes, dict[str, str]]:
     return payload, {"init_main_from_path": os.path.abspath(path)}
 
 
-def _preload(problem: Problem) -> list[str]:
+def _named(problem: Problem) -> Sequence[str]:
     named: Sequence[str] = getattr(problem, "preload", ())
-    return [*named, *(["torch"] if "torch" in sys.modules else [])]
+    return named
