@@ -2,8 +2,8 @@
 
 project = "Vilfredo"
 author = "The Vilfredo developers"
-copyright = "2026, the Vilfredo developers"  # noqa: A001
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+copyright = "2026, the Vilfredo developers"
+extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = "Vilfredo"
 myst_enable_extensions = ["colon_fence"]

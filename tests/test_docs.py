@@ -45,7 +45,9 @@ def write_files(page: str, folder: Path) -> None:
         if name:
             (folder / name).write_text(block, encoding="utf-8")
     rng = np.random.default_rng(1)
-    rows = "\n".join(f"{a:.3f},{b:.3f},{n % 5},{2 * a - b:.3f}" for n, (a, b) in enumerate(rng.random((60, 2))))
+    rows = "\n".join(
+        f"{a:.3f},{b:.3f},{n % 5},{2 * a - b:.3f}" for n, (a, b) in enumerate(rng.random((60, 2)))
+    )
     (folder / "measurements.csv").write_text(f"length,width,line,quality\n{rows}\n", encoding="utf-8")
     signals, kinds = rng.random((60, 12)).astype(np.float32), np.arange(60) % 3
     np.savez(folder / "signals.npz", x=signals, y=kinds)
@@ -155,7 +157,9 @@ def undescribed(wanted: set[str], text: str) -> list[str]:
 
 
 LEAVES = [
-    (kind, use) for kind in ("problem", "space", "optimizer", "stopper", "executor") for use in names.known(kind)
+    (kind, use)
+    for kind in ("problem", "space", "optimizer", "stopper", "executor")
+    for use in names.known(kind)
 ]
 
 
