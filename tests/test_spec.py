@@ -531,12 +531,3 @@ def toml_blocks(page: str) -> list[str]:
     import re
 
     return re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(), re.S)
-
-
-def test_the_specs_in_the_documents_are_right(folder):
-    (folder / "mylab" / "nets.py").write_text("class Ours:\n    pass\n")
-    (folder / "mylab" / "train.py").write_text("def evaluate(params):\n    return {}\n")
-    blocks = toml_blocks("README.md") + toml_blocks("docs/spec.md")
-    assert len(blocks) >= 4
-    for block in blocks:
-        read(spec_file(folder, block))
