@@ -520,14 +520,3 @@ def test_what_is_spent_of_a_budget():
     assert Budget(trials=10, seconds=100).spent(5, 80) == 0.8
     assert str(Budget(trials=10, seconds=5400)) == "10 trials or 1h 30min"
     assert str(Budget(seconds=90)) == "1min 30s"
-
-
-# -- what is printed elsewhere --------------------------------------------------------------------
-
-ROOT = Path(__file__).resolve().parents[1]
-
-
-def toml_blocks(page: str) -> list[str]:
-    import re
-
-    return re.findall(r"```toml\n(.*?)```", (ROOT / page).read_text(), re.S)
