@@ -39,6 +39,9 @@ class Population:
         self._beats = np.zeros((size, size), dtype=bool)
         self._clock = 0
 
+    def __contains__(self, number: int) -> bool:
+        return bool((self.numbers == number).any())
+
     def rows(self) -> Indices:
         """The slots in use, the best first: by rank, then the latest added."""
         used = np.flatnonzero(self.ranks >= 0)
@@ -47,15 +50,29 @@ class Population:
     def add(self, number: int, point: Array, violation: float, eligible: bool = True) -> None:
         """Takes in `point` (m,), all goals to be minimised, and lets go whoever is then too many.
 
-        A number that is there already is replaced; its point may be inf where `violation` is above 0.
+        What is known of a number that is there already is replaced, and it keeps its age. The point may be
+        inf where `violation` is above 0.
         """
-        self.remove(number)
-        if not (self.numbers < 0).any():
-            self._grow()
-        row = int(np.argmax(self.numbers < 0))
-        self._clock += 1
+        there = np.flatnonzero(self.numbers == number)
+        if len(there):
+            row = int(there[0])
+            if (
+                violation == self.violations[row]
+                and eligible == self.eligible[row]
+                and (point == self.table[row]).all()
+            ):
+                return
+            age = self._ages[row]
+            self._free(row)
+            self._rank_all()
+        else:
+            if not (self.numbers < 0).any():
+                self._grow()
+            row = int(np.argmax(self.numbers < 0))
+            self._clock += 1
+            age = self._clock
         self.numbers[row], self.table[row], self.violations[row] = number, point, violation
-        self.eligible[row], self._ages[row] = eligible, self._clock
+        self.eligible[row], self._ages[row] = eligible, age
         changed = self._place(row)
         if not self.eligible.all() and self._drop_outsiders():
             return

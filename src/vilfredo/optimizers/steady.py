@@ -85,6 +85,7 @@ class Steady:
         self.crossover = crossover
         self.proposals = proposals or max(6, min(64, 6000 // population))
         self._names = Names()
+        self._facts: dict[int, tuple[object, ...]] = {}  # what each told trial is judged by
         self._trials: dict[int, Trial] = {}  # that can be parents, by number
         self._living = Population(sum(goal.ranked for goal in goals), population)
         self._screen = Screen(space, self.goals)
@@ -123,6 +124,10 @@ class Steady:
         number = trial.number
         self._names.put(number, name_of(self.space, trial.genome))
         table, violations, usable = pareto.points((trial,), self.goals)
+        facts = (bool(usable[0]), *numbers(trial, self.goals).items())
+        if self._facts.get(number) == facts:
+            return  # told again, and nothing that matters here is new
+        self._facts[number] = facts
         if not usable[0]:
             self._living.remove(number)
             self._screen.forget(number)
@@ -209,8 +214,8 @@ class Screen:
         self.space = space
         self.goals = tuple(goals)
         self._lessons: dict[int, Lesson] = {}  # of those below, and of those that live
-        self._taught = 0  # how many were told
-        self._at = 0  # and how many when the model was last fitted
+        self._told: set[int] = set()
+        self._at = 0  # how many were told when the model was last fitted
         self._enough = TRAINED_ON * 2 // max(2, len(self.goals))
         self._basis: list[int] = []  # numbers that the model is fitted to
         self._front: list[int] = []  # and those that were the front
@@ -230,13 +235,16 @@ class Screen:
         known = numbers(trial, self.goals)
         values = np.array([_minimised(goal, known.get(goal.name, math.nan)) for goal in self.goals])
         feasible = violation(known, self.goals) == 0
-        if trial.number in self._lessons:
+        number = trial.number
+        if number in self._lessons:
             self._model = None
+        elif number in self._told and number not in living:
+            return  # told again, and of no more interest than before
         else:
-            self._since.append(trial.number)
-            self._taught += 1
-        self._lessons[trial.number] = Lesson(trial.genome, values, feasible)
-        if len(self._since) >= min(50, max(1, self._taught // 20)):
+            self._since.append(number)
+            self._told.add(number)
+        self._lessons[number] = Lesson(trial.genome, values, feasible)
+        if len(self._since) >= min(50, max(1, len(self._told) // 20)):
             self._choose(living)
 
     def _choose(self, living: Population) -> None:
@@ -253,7 +261,7 @@ class Screen:
         front = rows[(living.ranks[rows] == 0) & (living.violations[rows] == 0)]
         self._front = [n for n in living.numbers[front].tolist() if n in self._lessons]
         self._since = []
-        self._at = self._taught
+        self._at = len(self._told)
         self._model, self._done = None, 0
         self._lessons = {n: self._lessons[n] for n in dict.fromkeys([*self._basis, *best])}
 
@@ -274,9 +282,13 @@ class Screen:
                 return None
             lessons = [self._lessons[number] for number in self._basis]
             x = np.array([self.space.encode(lesson.genome) for lesson in lessons])
-            front = np.array([self._lessons[n].values for n in self._front]).reshape(-1, len(self.goals))
+            front = np.array([self._lessons[n].values for n in self._front if self._lessons[n].feasible])
             self._model = Model(
-                self.goals, x, np.array([lesson.values for lesson in lessons]), front, self._at
+                self.goals,
+                x,
+                np.array([lesson.values for lesson in lessons]),
+                front.reshape(-1, len(self.goals)),
+                self._at,
             )
             self._done = 0
         for number in self._since[self._done :]:
