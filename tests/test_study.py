@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -99,6 +100,19 @@ def test_stop_ends_the_iteration_and_resume_goes_on(tmp_path: Path) -> None:
     assert len(seen) == 5
     again = vilfredo.resume(tmp_path / "a.db", problem=study.parts.problem)
     assert [t.number for t in again] == list(range(5, 20))
+
+
+def test_stop_is_heard_while_the_workers_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = functions(tmp_path / "a.db")
+    slow = study.parts
+
+    def starting() -> Any:
+        study.stop()
+        return slow.executor()
+
+    monkeypatch.setattr(study, "_parts", replace(slow, executor=starting))
+    assert list(study) == []
+    assert study.run.status == "interrupted"
 
 
 def test_progress_adds_up(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from vilfredo.units import show
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
-EXTRAS = {"onnx": "ONNX export", "PIL": "folders of images", "scipy": "SVHN"}
-PACKAGES = {"onnx": "onnx", "PIL": "images", "scipy": "svhn"}
+EXTRAS = {"onnx": "ONNX export", "PIL": "folders of images"}
+PACKAGES = {"onnx": "onnx", "PIL": "images"}
 
 
 @dataclass(frozen=True)

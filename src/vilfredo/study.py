@@ -60,6 +60,7 @@ class Study:
         self.run = run
         self._parts = parts
         self._search: Search | None = None
+        self._stopping = False
 
     @classmethod
     def open(
@@ -98,6 +99,7 @@ class Study:
 
     def __iter__(self) -> Iterator[Trial]:
         parts = self.parts
+        self._stopping = False
         with self.run.lock():
             self.run.set_status("running")
             status: Status = "interrupted"
@@ -116,6 +118,8 @@ class Study:
                     retries=parts.retries,
                     quota=parts.quota,
                 )
+                if self._stopping:  # asked for while the workers started
+                    self._search.stop()
                 yield from self._search
                 status = "finished" if self._search.phase == "finished" else "interrupted"
             except Exception:
@@ -132,6 +136,7 @@ class Study:
 
     def stop(self) -> None:
         """End the iteration soon. What runs is stopped; resumed, it goes on from its checkpoint."""
+        self._stopping = True
         if self._search is not None:
             self._search.stop()
 
