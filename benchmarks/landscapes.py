@@ -174,7 +174,7 @@ def _floats(count: int) -> dict[str, dict[str, Any]]:
 
 
 def _zdt(kind: int, size: int = 8) -> Landscape:
-    """ZDT1, ZDT3 and ZDT4 (Zitzler, Deb and Thiele, Evolutionary Computation 8(2), 2000), `size` variables."""
+    """ZDT1, 3 and 4 (Zitzler, Deb and Thiele, Evolutionary Computation 8(2), 2000), `size` variables."""
 
     def g(x: Array) -> float:
         if kind == 4:  # its variables but the first go from -5 to 5: 21^(size-1) local fronts

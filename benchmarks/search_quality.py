@@ -6,9 +6,9 @@ optimizer gets the same numbers of seeds and evaluations and one setting for all
 optimizer proposes a genome again, that costs it an evaluation.
 
 `hv200.<name>` and `hv100.<name>` are means over seeds on the NAS-Bench-Macro table, error against FLOPs;
-`other.<landscape>.<name>` are means after all evaluations on other landscapes: other goals and tables, smooth,
-disconnected, multimodal, deceptive and rugged functions. `evals_to_match_optuna_nsga2` is the median, over
-seeds, of the number of evaluations after which `steady` has what Optuna's NSGA-II has on average at the end.
+`other.<landscape>.<name>` are means after all evaluations on other landscapes: other goals and tables, and
+smooth, disconnected, multimodal, deceptive and rugged functions. `evals_to_match_optuna_nsga2` is the
+median, over seeds, of the number of evaluations after which `steady` has what Optuna's NSGA-II has on average at the end.
 """
 
 from __future__ import annotations
@@ -19,9 +19,6 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
-
-for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_name, "1")
 
 import numpy as np
 
@@ -205,4 +202,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    # The processes of the pool take over the environment: one thread of BLAS each.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[variable] = "1"
     main()

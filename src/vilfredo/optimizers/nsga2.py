@@ -25,6 +25,11 @@ from vilfredo.trial import Genome, Trial
 TRIES = 48
 """How many offspring, and then how many samples, may turn out known before `ask` gives up."""
 
+MUTATED = 0.5
+"""How many of the crossed offspring are mutated too. A space's mutation changes about two genes (one for
+sure, the others with probability 1/n each), so crossed offspring have one changed gene on average, which is
+what the paper has with its probability of 1/n for each gene."""
+
 
 def name_of(space: Space, genome: Genome) -> str:
     """What duplicates are found by: the space's canonical form, or the JSON of a genome outside it."""
@@ -117,13 +122,16 @@ def tournament(parents: Parents, rng: Rng) -> Trial:
 
 
 def vary(space: Space, parents: Parents, crossover: float, rng: Rng) -> Work:
-    """One offspring: two parents by tournament crossed (with probability `crossover`), then mutated."""
+    """One offspring: two parents by tournament crossed (with probability `crossover`), mutated, or both."""
     mother = tournament(parents, rng)
     if rng.random() < crossover:
         father = tournament(parents, rng)
         if father.number != mother.number:
             child = space.cross(mother.genome, father.genome, rng)[int(rng.integers(2))]
-            return Work(space.mutate(child, rng), (mother.number, father.number), "cross+mutate")
+            both = (mother.number, father.number)
+            if rng.random() < MUTATED:
+                return Work(space.mutate(child, rng), both, "cross+mutate")
+            return Work(child, both, "cross")
     return Work(space.mutate(mother.genome, rng), (mother.number,), "mutate")
 
 
@@ -150,8 +158,8 @@ def survivors(
 class NSGA2:
     """Deb's NSGA-II. Offspring of a generation are asked for once the one before it is wholly told.
 
-    `population` trials make a generation; offspring are crossed with probability `crossover`, and all
-    are mutated. `ask` returns [] while it has to wait for a generation to finish, and when the space
+    `population` trials make a generation; offspring are crossed with probability `crossover`; half of
+    those, and all others, are mutated. `ask` returns [] while it has to wait for a generation to finish, and when the space
     has no new genomes. Raises `ValueError` for options that make no sense.
     """
 

@@ -53,14 +53,15 @@ TRAINED_ON = 200  # trials that two surrogates learn from, fewer for more: what 
 DIRECTIONS = 128  # over which the improvement is averaged
 UNSCREENED = 0.1  # of the offspring: what the surrogate would never have liked gets its chance
 SAMPLED = 0.1  # of the proposals are drawn from the whole space
-MARGIN = 0.1  # the reference point lies this share of the front's extent beyond its worst
+NEAR = 0.1  # the near reference point lies this share of the front's extent beyond its worst,
+FAR = 0.5  # and the far one so much beyond the worst of all that is learned from
 
 
 class Steady:
     """Steady-state NSGA-II: nobody waits, and every finished trial can become a parent.
 
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
-    are crossed with probability `crossover`, and all are mutated. Of `proposals` offspring the screen
+    are crossed with probability `crossover`; half of those, and all others, are mutated. Of `proposals` offspring the screen
     picks one (None: 64, fewer in populations above 90, so that asking stays quick; 1: no screen).
     `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
     """
@@ -323,11 +324,11 @@ class Model:
             for column, k in zip(scaled.T, known.T, strict=True)
         ]
         self.alike = bool(known.all()) and len(x) >= 2  # the processes have the same points
-        near = np.full(int(self.ranked.sum()), 1.0 + MARGIN)
+        near = np.full(int(self.ranked.sum()), 1.0 + NEAR)
         worst = np.array([-_least(-column) for column in scaled[:, self.ranked].T])
         # From the near reference point only what improves the present front counts, from the far one
         # what lengthens it counts too. Asks use the one or the other, by chance.
-        self.references = np.stack([near, np.maximum(near, worst + MARGIN)])
+        self.references = np.stack([near, np.maximum(near, worst + FAR)])
         directions = np.abs(np.random.default_rng(seed).normal(size=(DIRECTIONS, len(near))))
         self.directions = np.maximum(directions / np.linalg.norm(directions, axis=1, keepdims=True), 1e-3)
         self.feasible = len(front) > 0
