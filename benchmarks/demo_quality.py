@@ -2,8 +2,9 @@
 
 Both sides search `Chain` with two processes on two cores: 10,000 training images, three epochs a network
 of at most one million MACs, so that five minutes hold some hundred networks (of at most four million, a
-first seed on a busy machine held 17 and 33), goals error, latency and parameters. Each seed runs both, one after the other; the order
-alternates. What is trained and measured is `Supervised`, through `vilfredo.evaluation`, on both sides.
+first seed on a busy machine held 17 and 33), goals error, latency and parameters. Each seed runs both,
+one after the other; the order alternates. What is trained and measured is `Supervised`, through
+`vilfredo.evaluation`, on both sides.
 
 * Ours is `vilfredo.search` as it comes (optimizer `steady`, executor `local`).
 * Optuna has its own way: two processes on one study in a journal file, `NSGAIISampler(population_size=20)`.
