@@ -8,7 +8,8 @@ optimizer proposes a genome again, that costs it an evaluation.
 `hv200.<name>` and `hv100.<name>` are means over seeds on the NAS-Bench-Macro table, error against FLOPs;
 `other.<landscape>.<name>` are means after all evaluations on other landscapes: other goals and tables, and
 smooth, disconnected, multimodal, deceptive and rugged functions. `evals_to_match_optuna_nsga2` is the
-median, over seeds, of the number of evaluations after which `steady` has what Optuna's NSGA-II has on average at the end.
+median, over seeds, of the number of evaluations after which `steady` has what Optuna's NSGA-II has on
+average at the end.
 """
 
 from __future__ import annotations

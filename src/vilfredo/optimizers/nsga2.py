@@ -159,8 +159,8 @@ class NSGA2:
     """Deb's NSGA-II. Offspring of a generation are asked for once the one before it is wholly told.
 
     `population` trials make a generation; offspring are crossed with probability `crossover`; half of
-    those, and all others, are mutated. `ask` returns [] while it has to wait for a generation to finish, and when the space
-    has no new genomes. Raises `ValueError` for options that make no sense.
+    those, and all others, are mutated. `ask` returns [] while it has to wait for a generation to finish,
+    and when the space has no new genomes. Raises `ValueError` for options that make no sense.
     """
 
     def __init__(

@@ -61,9 +61,9 @@ class Steady:
     """Steady-state NSGA-II: nobody waits, and every finished trial can become a parent.
 
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
-    are crossed with probability `crossover`; half of those, and all others, are mutated. Of `proposals` offspring the screen
-    picks one (None: 64, fewer in populations above 90, so that asking stays quick; 1: no screen).
-    `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
+    are crossed with probability `crossover`; half of those, and all others, are mutated. Of `proposals`
+    offspring the screen picks one (None: 64, fewer in populations above 90, so that asking stays quick;
+    1: no screen). `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
     """
 
     def __init__(
