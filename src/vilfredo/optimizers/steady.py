@@ -63,7 +63,8 @@ class Steady:
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
     are crossed with probability `crossover`; half of those, and all others, are mutated. Of `proposals`
     offspring the screen picks one (None: 64, fewer in populations above 90, so that asking stays quick;
-    1: no screen). `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that make no sense.
+    1: no screen). `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that
+    make no sense.
     """
 
     def __init__(
