@@ -101,7 +101,8 @@ def test_a_search_prints_its_trials_its_front_and_where_the_report_is(folder):
     assert len(re.findall(r"  trial +\d+  (?:complete|failed)", output)) == 40
     assert "exception: RuntimeError: x is too large" in output
     assert re.search(r"40 candidates in .*, \d+ failed \(see: vilfredo failures 1\)", output)
-    assert re.search(r"The front: \d+ networks", output)
+    assert re.search(r"The front: \d+ candidates", output)
+    assert "See one candidate with: vilfredo show TRIAL" in output
     assert "Report: vilfredo-1.html" in output
     assert "<html" in (folder / "vilfredo-1.html").read_text().lower()
 
@@ -136,6 +137,7 @@ def test_a_finished_run_gets_more_to_spend(searched):
     result = vilfredo("resume")
     assert result.exit_code == 0
     assert "Run 1 is finished; --budget gives it more" in result.stderr
+    assert "The front: " in result.stdout
     assert len(Study.open("vilfredo.db").trials()) == 40
     done("resume", "mine", "--budget", "50")
     assert len(Study.open("vilfredo.db").trials()) == 50
@@ -161,6 +163,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder):
     assert "Stopping" in errors
     assert "Go on with: vilfredo resume 1 --store 'a b.db'" in output
     assert "The front" in output
+    assert not litter(folder)
     with Store.open("a b.db") as store:
         assert store.runs()[0].status == "interrupted"
     before = len(Study.open("a b.db").trials())
@@ -189,6 +192,109 @@ def test_the_second_ctrl_c_stops_at_once(folder):
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in errors
     assert "Stopped at once. Go on with: vilfredo resume 1" in errors
+    assert not litter(folder)
+
+
+def litter(folder: Path) -> list[str]:
+    """Files that the store needs only while it is open."""
+    return [p.name for p in folder.iterdir() if p.name.endswith(("-wal", "-shm"))]
+
+
+def interrupt(*args, **kwargs):
+    """Ctrl-C in place of what is replaced by this."""
+    signal.raise_signal(signal.SIGINT)
+
+
+def interrupt_an_import(*args, **kwargs):
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as problem:  # as modules written in C may do
+        raise ImportError("initialization failed") from problem
+
+
+@pytest.mark.parametrize("happens", [interrupt, interrupt_an_import])
+@pytest.mark.parametrize("command", ["search mine.toml", "resume"])
+def test_ctrl_c_before_there_is_a_run_says_so(folder, monkeypatch, command, happens):
+    monkeypatch.setattr("vilfredo.study.create", happens)
+    monkeypatch.setattr("vilfredo.study.Store.open", happens)
+    result = vilfredo(*command.split())
+    assert (result.exit_code, result.stdout) == (INTERRUPTED, "")
+    assert result.stderr == "Stopped before anything was begun.\n"
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_while_the_workers_start_says_how_to_go_on(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr("vilfredo.executors.inline.Inline.__init__", interrupt)
+        result = vilfredo("search", "mine.toml")
+    assert result.exit_code == INTERRUPTED
+    assert result.stderr == "Stopped at once. Go on with: vilfredo resume 1\n"
+    assert not litter(folder)
+    assert "40 candidates" in done("resume", "1")
+
+
+def test_ctrl_c_while_the_report_is_written(folder, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "report", interrupt)
+        result = vilfredo("search", "mine.toml")
+    assert result.exit_code == INTERRUPTED
+    assert result.stderr == "Stopped; the search is finished. Its report: vilfredo report 1\n"
+    assert done("report", "1") == "vilfredo-1.html\n"
+
+
+def test_ctrl_c_in_a_command_that_reads(searched, monkeypatch):
+    monkeypatch.setattr(Study, "front", interrupt)
+    result = vilfredo("front")
+    assert (result.exit_code, result.stderr) == (INTERRUPTED, "Stopped.\n")
+    assert not litter(searched)
+
+
+def test_a_network_is_said_to_be_confirmed_once(folder):
+    output = done(
+        "search", "digits", "--budget", "4", "--epochs", "1", "--confirm", "3", "--goals", "error,parameters",
+        "--workers", "0", "--store", "d.db",
+    )  # fmt: skip
+    told = [int(number) for number in re.findall(r"trial +(\d+)  confirmed", output)]
+    assert sorted(told) == sorted(t.number for t in Study.open("d.db").front())
+    assert re.search(r"The front: \d+ networks?, tested with 3 training seeds", output)
+
+
+def test_a_run_of_a_python_object(folder):
+    with Study.open(made_in_python()) as study:
+        place = str(study.store.path)
+    message = refused("resume", "--store", "p.db", "--budget", "9")
+    assert message == (
+        "vilfredo: run 1 of p.db: it was made from a Python object, which is needed for this; "
+        f"in Python: vilfredo.resume({place!r}, 1, problem=…)\n"
+    )
+    result = vilfredo("resume", "--store", "p.db")
+    assert result.stdout == ""
+    with Study.open("p.db") as study:
+        assert study.run.events("budget") == []  # refused before anything was changed
+    sheet = done("show", "0", "--store", "p.db")
+    assert re.search(r"^Layers\n  not shown: .*made from a Python object.*problem=…\)$", sheet, re.M)
+    assert not litter(folder)
+
+
+def made_in_python() -> str:
+    """A store with a run of networks that no spec describes."""
+    import vilfredo
+    from vilfredo.spec import build, read
+
+    spec = read("digits", {"goals": ["error", "parameters"], "problem.epochs": 1})
+    with vilfredo.search(build(spec).problem, budget=1, workers=0, store="p.db") as study:
+        assert len(list(study)) > 0
+    return "p.db"
+
+
+def test_nothing_is_left_beside_the_store(searched):
+    assert not litter(searched)
+    for command in ("runs", "front", "show 0", "failures", "report", "doctor", "resume"):
+        done(*command.split())
+        assert not litter(searched), command
+    for command in ("show 99", "front 7", "resume nope", "export 0 --onnx x.onnx"):
+        refused(*command.split())
+        assert not litter(searched), command
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -206,7 +312,7 @@ def test_runs_are_listed(searched):
 def test_the_front_as_a_table_and_as_json(searched):
     front = Study.open("vilfredo.db").front()
     table = done("front")
-    assert table.startswith(f"The front: {len(front)} networks")
+    assert table.startswith(f"The front: {len(front)} candidates")
     assert "\x1b" not in table
     assert len(table.splitlines()) == len(front) + 2
     data = json.loads(done("front", "mine", "--json"))
@@ -254,6 +360,8 @@ def test_the_doctor_looks_at_everything(folder):
     assert "a worker process started and computed" in result.stdout
     assert result.exit_code == 0
     assert not Path("vilfredo.db").exists()
+    done("search", "mine.toml", "--budget", "2")
+    assert re.search(r"store: \S+ holds 1 run and is writable", done("doctor"))
 
 
 def test_the_doctor_says_what_to_do(folder, monkeypatch):

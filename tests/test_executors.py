@@ -498,8 +498,9 @@ def test_a_problem_of_the_script_itself(tmp_path):
 
 def test_a_script_without_a_guard(tmp_path):
     result = script(tmp_path, "main()\n")
-    assert "Broken: the problem cannot be loaded" in result.stderr.splitlines()[-1]
-    assert 'if __name__ == "__main__":' in result.stderr.splitlines()[-1]
+    said = result.stderr.splitlines()[-1]
+    assert "Broken: the script starts its search while" in said
+    assert said.endswith('put what starts it under `if __name__ == "__main__":`')
 
 
 def test_a_problem_of_an_interactive_session(tmp_path):

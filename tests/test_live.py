@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import threading
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -146,6 +148,16 @@ def test_plain_lines():
     )
     assert "timeout: was stopped after 10 s" in live.line(TRIALS[5], GOALS, 1.0)
     assert "\n" not in live.line(TRIALS[5], GOALS, 1.0)
+
+
+def test_a_line_is_printed_for_what_is_news():
+    new, known = TRIALS[0], TRIALS[0]
+    assert live.is_news(new, None, 3)
+    assert not live.is_news(new, known, 3)
+    assert live.is_news(new, replace(known, state="stopped"), 3)
+    steps = [replace(new, confirmed=n) for n in (0, 0, 1, 1, 2, 3, 3)]
+    assert [live.is_news(b, a, 3) for a, b in itertools.pairwise(steps)] == [False] * 4 + [True, False]
+    assert not live.is_news(new, known, 0)
 
 
 class Terminal(io.StringIO):

@@ -85,6 +85,17 @@ def test_an_ancestor_is_unfolded_once_and_only_so_deep():
     assert any(line.endswith("…") for line in tree)
 
 
+def test_how_many_measurements_a_value_is_from():
+    trial = Trial(1, {}, "complete", values={Key("energy"): Value(1e-6, 1e-8, 1000)})
+    assert "measured, from 1000 measurements" in sheet(trial, {}, GOALS)
+
+
+def test_why_there_are_no_layers():
+    trial = Trial(1, {}, "complete")
+    assert "Layers" not in sheet(trial, {}, GOALS)
+    assert "Layers\n  not shown: no data" in sheet(trial, {}, GOALS, no_layers="not shown: no data")
+
+
 def test_an_ancestor_that_is_not_known():
     assert "3 (not known)" in sheet(Trial(5, {}, "complete", (3,)), {}, GOALS)
 

@@ -222,6 +222,22 @@ def test_what_is_not_finite_and_what_numpy_made_is_kept(opened: Store) -> None:
     assert back.genome == {"n": 3}
 
 
+def test_a_reader_leaves_nothing_behind_and_takes_nothing_from_others(path: Path) -> None:
+    def beside() -> set[str]:
+        return {p.name for p in path.parent.iterdir() if p.name.endswith(("-wal", "-shm"))}
+
+    with Store.open(path) as writer:
+        run = new_run(writer)
+        with Store.open(path, readonly=True) as reader:
+            assert reader.run().name == "test"
+        assert len(beside()) == 2
+        run.append_trial(0, trial_of(0))
+    assert beside() == set()
+    with Store.open(path, readonly=True) as reader:
+        assert len(reader.run().trials()) == 1
+    assert beside() == set()
+
+
 def test_a_run_remembers_how_it_was_made(opened: Store, path: Path) -> None:
     spec = {"budget": 10, "nested": {"a": [1, None, "ü"]}}
     run = opened.create(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 
 import vilfredo
 from vilfredo.goal import Goal
-from vilfredo.store import StoreError
+from vilfredo.store import Store, StoreError
 
 SPACE = {"width": {"int": [1, 64], "log": True}, "rate": {"float": [0.001, 1], "log": True}}
 
@@ -88,6 +91,38 @@ def test_one_driver_a_run(tmp_path: Path) -> None:
     assert study.run.status == "interrupted"
     assert len(list(second)) == 19
     assert second.run.status == "finished"
+
+
+SCRIPT = """
+import vilfredo
+
+def square(params):
+    return {"loss": params["x"] ** 2}
+
+space = {"x": {"float": [0, 1]}}
+list(vilfredo.search(square, space=space, goals=["loss"], budget=3, workers=2, store="a.db"))
+"""
+
+
+def test_a_script_without_a_guard_is_told_so_in_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SCRIPT)
+    result = subprocess.run(
+        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    said = result.stderr.splitlines()[-1]
+    assert re.fullmatch(
+        r'[\w.]+: the script starts its search [^:]*: put .* `if __name__ == "__main__":`', said
+    )
+    with Store.open(tmp_path / "a.db") as store:  # and none by the script that the workers imported
+        assert len(store.runs()) == 1
+
+
+def test_a_study_is_closed(tmp_path: Path) -> None:
+    with functions(tmp_path / "a.db") as study:
+        run(study)
+    with vilfredo.Study.open(tmp_path / "a.db", readonly=True) as again:
+        assert again.trials() == study.trials()
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == ["a.db"]
 
 
 def test_stop_ends_the_iteration_and_resume_goes_on(tmp_path: Path) -> None:

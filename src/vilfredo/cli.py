@@ -39,6 +39,9 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
             raise
+        except KeyboardInterrupt:
+            click.echo("Stopped.", err=True)
+            raise click.exceptions.Exit(INTERRUPTED) from None
         except ValueError as problem:
             if ctx.params.get("traceback"):
                 raise
@@ -120,22 +123,23 @@ def search(
     **rest: Any,
 ) -> None:
     """Search as SPEC says: a TOML file, or one of the packaged specs digits and fashion_mnist."""
-    from vilfredo.spec import read
-    from vilfredo.study import create
+    with _interruptible() as stop:
+        from vilfredo.spec import read
+        from vilfredo.study import create
 
-    named = None if goals is None else [name.strip() for name in goals.split(",") if name.strip()]
-    changes = {
-        **rest,
-        "goals": named,
-        "executor.use": None if workers is None else "local" if workers else "inline",
-        "executor.workers": workers or None,
-        "problem.epochs": epochs,
-        "optimizer.use": optimizer,
-        "space.use": space,
-        "store.path": store,
-    }
-    study = create(read(spec, changes))
-    _drive(study, report, plain)
+        named = None if goals is None else [name.strip() for name in goals.split(",") if name.strip()]
+        changes = {
+            **rest,
+            "goals": named,
+            "executor.use": None if workers is None else "local" if workers else "inline",
+            "executor.workers": workers or None,
+            "problem.epochs": epochs,
+            "optimizer.use": optimizer,
+            "space.use": space,
+            "store.path": store,
+        }
+        with create(read(spec, changes)) as study:
+            _drive(study, report, plain, stop)
 
 
 @main.command()
@@ -146,62 +150,117 @@ def search(
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def resume(run: str | None, store: str, budget: str | None, report: str | None, plain: bool) -> None:
     """Go on with RUN (the newest, if not given): nothing finished is lost or done again."""
-    from vilfredo.study import resume as resumed
+    with _interruptible() as stop:
+        from vilfredo.study import Study
 
-    study = resumed(store, run, budget=budget)
-    if study.run.status == "finished" and budget is None:
-        click.echo(f"Run {study.run.id} is finished; --budget gives it more to spend.", err=True)
-    _drive(study, report, plain)
+        with Study.open(store, run) as study:
+            study.parts  # noqa: B018  # what is missing is said before anything is changed or begun
+            if budget is not None:
+                study.extend(budget)
+            elif study.run.status == "finished":
+                click.echo(f"Run {study.run.id} is finished; --budget gives it more to spend.", err=True)
+                stop.begun(study, plain)
+                _conclude(study, report, plain, stop)
+                return
+            _drive(study, report, plain, stop)
 
 
-def _drive(study: Study, report: str | None, plain: bool) -> None:
-    """Run the search to its end or to Ctrl-C, then say what came of it."""
+def _drive(study: Study, report: str | None, plain: bool, stop: Stop) -> None:
+    """Run the search to its end or to Ctrl-C."""
+    stop.study = study
     from vilfredo import live
 
     run = study.run
     title = f"{run.name} · run {run.id}" if run.name else f"run {run.id}"
     plain = plain or live.is_plain(sys.stdout)
-    goals = study.goals
-    with _interruptible(study, plain) as signals:
-        if plain:
-            click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
-            for trial in study:
-                click.echo(live.line(trial, goals, study.elapsed))
-        else:
-            epochs = study.parts.problem.epochs
-            with live.watching(study, title, epochs, _console()):
-                for _ in study:
-                    pass
+    stop.begun(study, plain)
+    if plain:
+        click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
+        _print_news(study)
+    else:
+        epochs = study.parts.problem.epochs
+        with live.watching(study, title, epochs, _console()):
+            for _ in study:
+                pass
+    _conclude(study, report, plain, stop)
+
+
+def _conclude(study: Study, report: str | None, plain: bool, stop: Stop) -> None:
+    """Say what came of the search."""
+    run = study.run
+    stop.searching, stop.finished = False, run.status == "finished"
     _outcome(study, plain)
     path = report or f"vilfredo-{run.id}.html"
     _write(path, study.report())
     click.echo(f"Report: {_shown(path)}")
     place = _place(study)
-    if signals:
+    if stop.asked and not stop.finished:
         click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place}")
         raise click.exceptions.Exit(INTERRUPTED)
-    click.echo(f"See one network with: vilfredo show TRIAL{place}")
+    click.echo(f"See one {_noun(study)} with: vilfredo show TRIAL{place}")
+
+
+def _print_news(study: Study) -> None:
+    """Run the search, a line for each trial that is new, goes on or is confirmed with all training seeds."""
+    from vilfredo import live
+
+    confirm = study.parts.confirm
+    known = {trial.number: trial for trial in study.trials()}
+    for trial in study:
+        if live.is_news(trial, known.get(trial.number), confirm):
+            click.echo(live.line(trial, study.goals, study.elapsed))
+        known[trial.number] = trial
+
+
+class Stop:
+    """Ctrl-C (SIGINT) or SIGTERM: while the search runs, the first one asks it to stop cleanly; any other
+    is a KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        self.searching = False
+        self.finished = False
+        self.study: Study | None = None
+        self._plain = True
+
+    def begun(self, study: Study, plain: bool) -> None:
+        self.study, self._plain, self.searching = study, plain, True
+        if self.asked:
+            raise KeyboardInterrupt
+
+    def on_signal(self, number: int, frame: object) -> None:
+        again, self.asked = self.asked, True
+        if again or self.study is None or not self.searching or not self.study.started:
+            raise KeyboardInterrupt  # there is nothing that would have to be ended cleanly
+        self.study.stop()
+        if self._plain:
+            click.echo("Stopping; Ctrl-C again to stop at once.", err=True)
+
+    def said(self) -> str:
+        """What became of the run, and how to go on."""
+        if self.study is None:
+            return "Stopped before anything was begun."
+        run, place = self.study.run.id, _place(self.study)
+        if self.finished:
+            return f"Stopped; the search is finished. Its report: vilfredo report {run}{place}"
+        return f"Stopped at once. Go on with: vilfredo resume {run}{place}"
 
 
 @contextmanager
-def _interruptible(study: Study, plain: bool) -> Iterator[list[int]]:
-    """The first Ctrl-C (or SIGTERM) stops the search cleanly, the second at once; yields those that came."""
-    came: list[int] = []
-
-    def on_signal(number: int, frame: object) -> None:
-        came.append(number)
-        if len(came) > 1:
-            raise KeyboardInterrupt
-        study.stop()
-        if plain:
-            click.echo("Stopping; Ctrl-C again to stop at once.", err=True)
-
+def _interruptible() -> Iterator[Stop]:
+    """Signals are heard from here on, so also while the program still loads what it needs."""
+    stop = Stop()
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.signal(number, on_signal) for number in numbers]
+    before = [signal.signal(number, stop.on_signal) for number in numbers]
     try:
-        yield came
-    except KeyboardInterrupt:
-        click.echo(f"Stopped at once. Go on with: vilfredo resume {study.run.id}{_place(study)}", err=True)
+        yield stop
+    except click.exceptions.Exit:
+        raise
+    except BaseException as problem:
+        # While modules are loaded the interrupt may come out as an error of one of them.
+        if not isinstance(problem, KeyboardInterrupt) and not (stop.asked and stop.study is None):
+            raise
+        click.echo(stop.said(), err=True)
         raise click.exceptions.Exit(INTERRUPTED) from None
     finally:
         for number, handler in zip(numbers, before, strict=True):
@@ -237,7 +296,7 @@ def _show_front(study: Study, plain: bool) -> None:
     least, most = min(seeds), max(seeds)
     times = f"{least} to {most}" if least < most else str(most)
     confirmed = f", tested with {times} training seed{'' if times == '1' else 's'}" if most else ""
-    click.echo(f"The front: {len(front)} network{'' if len(front) == 1 else 's'}{confirmed}.")
+    click.echo(f"The front: {len(front)} {_noun(study)}{'' if len(front) == 1 else 's'}{confirmed}.")
     if plain:
         rows = live.cells(front, study.goals)
         widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
@@ -247,6 +306,10 @@ def _show_front(study: Study, plain: bool) -> None:
     else:
         console = _console()
         console.print(live.front_table(front, study.goals, width=console.width))
+
+
+def _noun(study: Study) -> str:
+    return "candidate" if study.run.description.get("kind") == "function" else "network"
 
 
 # -- reading --------------------------------------------------------------------------------------
@@ -284,11 +347,11 @@ def front(run: str | None, store: str, as_json: bool, plain: bool) -> None:
     """Show the front of RUN (the newest, if not given)."""
     from vilfredo import live
 
-    study = _open(store, run)
-    if as_json:
-        _echo_json([_as_json(study, trial) for trial in study.front()])
-    else:
-        _show_front(study, plain or live.is_plain(sys.stdout))
+    with _open(store, run) as study:
+        if as_json:
+            _echo_json([_as_json(study, trial) for trial in study.front()])
+        else:
+            _show_front(study, plain or live.is_plain(sys.stdout))
 
 
 def _as_json(study: Study, trial: Any) -> dict[str, Any]:
@@ -324,15 +387,28 @@ def show(trial: int, run: str | None, store: str, traceback: bool, as_json: bool
     from vilfredo.sheet import sheet
     from vilfredo.trial import to_json
 
-    study = _open(store, run)
-    known = study.run.trial(trial)
-    if as_json:
-        _echo_json(to_json(known))
-        return
-    width = shutil.get_terminal_size().columns
-    layers = study.layers([known]).get(trial, ())
-    trials = {t.number: t for t in study.run.trials(epochs=False)}
-    click.echo(sheet(known, trials, study.goals, layers, traceback=traceback, width=width))
+    with _open(store, run) as study:
+        known = study.run.trial(trial)
+        if as_json:
+            _echo_json(to_json(known))
+            return
+        width = shutil.get_terminal_size().columns
+        layers = study.layers([known]).get(trial, ())
+        without = "" if layers else _no_layers(study)
+        trials = {t.number: t for t in study.run.trials(epochs=False)}
+        text = sheet(known, trials, study.goals, layers, no_layers=without, traceback=traceback, width=width)
+    click.echo(text)
+
+
+def _no_layers(study: Study) -> str:
+    """Why the layers of a network cannot be shown; empty where there may just be none."""
+    if study.run.description.get("kind") == "function":
+        return ""
+    try:
+        study.parts  # noqa: B018
+    except (ValueError, OSError) as problem:
+        return f"not shown: {' '.join(str(problem).split())}"
+    return ""
 
 
 @main.command()
@@ -342,8 +418,8 @@ def failures(run: str | None, store: str) -> None:
     """Count the failed trials of RUN by cause."""
     from collections import Counter
 
-    study = _open(store, run)
-    found = study.failures()
+    with _open(store, run) as study:
+        found = study.failures()
     if not found:
         click.echo(f"No trial of run {study.run.id} failed.")
         return
@@ -366,9 +442,9 @@ def failures(run: str | None, store: str) -> None:
 @click.option("-o", "--output", metavar="FILE", help="Where to write it.  [default: vilfredo-RUN.html]")
 def report(run: str | None, store: str, output: str | None) -> None:
     """Write the report of RUN: one HTML page that works offline."""
-    study = _open(store, run)
-    path = output or f"vilfredo-{study.run.id}.html"
-    _write(path, study.report())
+    with _open(store, run) as study:
+        path = output or f"vilfredo-{study.run.id}.html"
+        _write(path, study.report())
     click.echo(_shown(path))
 
 
@@ -384,8 +460,8 @@ def export(trial: int, run: str | None, store: str, onnx: str | None, torch: str
         raise click.UsageError("say what to write: --onnx FILE, --torch FILE or both")
     from vilfredo import export as exporting
 
-    study = _open(store, run)
-    network = exporting.network(study, trial)
+    with _open(store, run) as study:
+        network = exporting.network(study, trial)
     for path, write in ((onnx, exporting.to_onnx), (torch, exporting.to_torch)):
         if path:
             write(network, path)

@@ -159,7 +159,9 @@ def _store(path: str | Path) -> Iterator[Finding]:
     try:
         if target.exists():
             with Store.open(target, create=False) as opened:
-                yield Finding("good", "store", f"{target} holds {len(opened.runs())} runs and is writable")
+                count = len(opened.runs())
+                runs = f"{count} run{'' if count == 1 else 's'}"
+                yield Finding("good", "store", f"{target} holds {runs} and is writable")
         else:
             with tempfile.TemporaryDirectory(dir=target.parent, prefix=".vilfredo-") as folder:
                 Store.open(Path(folder) / "try.db").close()

@@ -88,6 +88,14 @@ def line(trial: Trial, goals: Sequence[Goal], elapsed: float) -> str:
     return "  ".join(parts)
 
 
+def is_news(trial: Trial, before: Trial | None, confirm: int) -> bool:
+    """Whether a told trial deserves a line: it is new, its state is another one, or it has just been
+    confirmed with all `confirm` training seeds. `before` is what was known of it."""
+    if before is None or trial.state != before.state:
+        return True
+    return before.confirmed < confirm <= trial.confirmed
+
+
 def _short(text: str, width: int) -> str:
     first = text.strip().splitlines()[0] if text.strip() else ""
     return first if len(first) <= width else first[: width - 1] + "…"

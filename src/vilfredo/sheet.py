@@ -22,16 +22,18 @@ def sheet(
     goals: Sequence[Goal],
     layers: Sequence[Mapping[str, JSON]] = (),
     *,
+    no_layers: str = "",
     traceback: bool = False,
     width: int = 80,
 ) -> str:
-    """The sheet of `trial` as plain text. `trials` are those of its run, by number."""
+    """The sheet of `trial` as plain text. `trials` are those of its run, by number; `no_layers` says why
+    layers cannot be shown."""
     parts = [
         _head(trial),
         _section("Values", _values(trial, goals)),
         _section("Ancestry", _ancestry(trial, trials, goals)),
         _section("Curve", _curves(trial.epochs, width - 36)),
-        _section("Layers", _layers(layers)),
+        _section("Layers", _layers(layers) or [line for line in (no_layers,) if line]),
         _section("Genome", _genome(trial, width)),
         _section("Time", [f"{stage:<10} {duration(s)}" for stage, s in trial.seconds.items()]),
         _section("Attempts", _attempts(trial)),
@@ -82,7 +84,8 @@ def _values(trial: Trial, goals: Sequence[Goal]) -> list[str]:
 
 def _how(key: Key, value: Value, unit: str, over: bool) -> str:
     parts = [value.origin, f"on {key.split}" if key.split != "validation" else ""]
-    parts.append(f"mean of {value.n}" if value.n > 1 else "")
+    # Neutral, since it depends on the goal: a latency is a median, an accuracy a mean.
+    parts.append(f"from {value.n} measurements" if value.n > 1 else "")
     parts.append(f"training seed {key.repeat}" if key.repeat else "")
     parts.append(f"after epoch {key.fidelity}" if key.fidelity is not None else "")
     parts.append(f"perturbation {key.noise}" if key.noise else "")

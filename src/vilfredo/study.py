@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from vilfredo import artifacts, pareto
 from vilfredo.budget import Budget, parse, to_json
+from vilfredo.executors import forkserver
+from vilfredo.executors.state import UNGUARDED, Broken
 from vilfredo.goal import Goal
 from vilfredo.loop import Running, Search, failures
 from vilfredo.protocols import Problem, Space, Work
@@ -53,6 +56,8 @@ class Study:
     Reading (`trials`, `front`, `best`, `report`, …) works at any time, also from another process. What
     needs the problem (iterating, `load_model`, layers) raises `SpecError` for a run that was made from
     a Python object unless that object is given again.
+
+    `close`, or the end of a `with` block, closes the store's file.
     """
 
     def __init__(self, store: Store, run: Run, parts: Parts | None) -> None:
@@ -72,11 +77,28 @@ class Study:
     ) -> Study:
         """An existing run, by id or name (None: the newest). Raises `StoreError` if there is none."""
         store = Store.open(path, create=False, readonly=readonly)
-        found = store.run(run)
-        parts = None
-        if problem is not None:
-            parts = build(Spec.from_json(found.spec), problem)
-        return cls(store, found, parts)
+        try:
+            found = store.run(run)
+            parts = None
+            if problem is not None:
+                parts = build(Spec.from_json(found.spec), problem)
+            return cls(store, found, parts)
+        except BaseException:
+            store.close()
+            raise
+
+    def close(self) -> None:
+        """Close the store's file; the study cannot be used any more. Raises `StoreError` only if the
+        disk fails."""
+        self.store.close()
+
+    def __enter__(self) -> Study:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def goals(self) -> Sequence[Goal]:
@@ -86,7 +108,13 @@ class Study:
     def parts(self) -> Parts:
         """The objects of this run, built from its spec when first needed. Raises `SpecError`."""
         if self._parts is None:
-            self._parts = build(Spec.from_json(self.run.spec))
+            spec = Spec.from_json(self.run.spec)
+            if spec.problem is None:
+                call = f"vilfredo.resume({str(self.store.path)!r}, {self.run.id}, problem=…)"
+                source = f"run {self.run.id} of {self.store.path.name}"
+                text = f"it was made from a Python object, which is needed for this; in Python: {call}"
+                raise SpecError(source, [("", text)])
+            self._parts = build(spec)
         return self._parts
 
     @property
@@ -139,6 +167,11 @@ class Study:
         self._stopping = True
         if self._search is not None:
             self._search.stop()
+
+    @property
+    def started(self) -> bool:
+        """Whether the search of this process has begun: its workers are there."""
+        return self._search is not None
 
     def extend(self, budget: Budget | str | int) -> None:
         """Give the run another budget, counted from its very beginning; takes effect when it is resumed."""
@@ -334,20 +367,26 @@ def search(
 
 def create(spec: Spec, problem: Problem | None = None) -> Study:
     """A new run of `spec` in its store (see `search`)."""
+    if forkserver.importing:  # before there is a run that nobody wanted
+        raise Broken(UNGUARDED)
     parts = build(spec, problem)
     settings: dict[str, JSON] = {}
     if spec.start:
         settings["start"] = [dict(t.genome) for t in _front_of(spec.start)]
     store = Store.open(parts.store)
-    run = store.create(
-        name=spec.name,
-        seed=spec.seed,
-        spec=spec.to_json(),
-        description=parts.problem.describe(),
-        goals=parts.problem.goals,
-        settings=settings,
-    )
-    return Study(store, run, parts)
+    try:
+        run = store.create(
+            name=spec.name,
+            seed=spec.seed,
+            spec=spec.to_json(),
+            description=parts.problem.describe(),
+            goals=parts.problem.goals,
+            settings=settings,
+        )
+        return Study(store, run, parts)
+    except BaseException:
+        store.close()
+        raise
 
 
 def resume(
@@ -359,15 +398,20 @@ def resume(
 ) -> Study:
     """An earlier study, to be gone on with by iterating over it; `budget` replaces its own."""
     study = Study.open(path, run, problem)
-    if budget is not None:
-        study.extend(budget)
-    return study
+    try:
+        if budget is not None:
+            study.extend(budget)
+        return study
+    except BaseException:
+        study.close()
+        raise
 
 
 def front(study: Study | str | Path | Iterable[Trial], goals: Sequence[Goal] | None = None) -> list[Trial]:
     """The front of a study, of the newest run in a store, or of trials together with their goals."""
     if isinstance(study, str | Path):
-        study = Study.open(study)
+        with Study.open(study) as opened:
+            return opened.front()
     if isinstance(study, Study):
         return study.front()
     if goals is None:

@@ -18,7 +18,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 from vilfredo.executors import forkserver, spawner, worker
-from vilfredo.executors.state import Broken, Handle, cause
+from vilfredo.executors.state import UNGUARDED, Broken, Handle, cause
 from vilfredo.executors.watch import Launcher, Supervisor, resident
 from vilfredo.protocols import Died, Event, Finished, Outcome, Problem, Started, Task, Verdict
 from vilfredo.trial import Attempt
@@ -70,7 +70,7 @@ class Local:
         if gpus is not None and not devices:
             raise ValueError("gpus must name at least one device, or be None")
         if forkserver.importing:
-            raise Broken(_UNGUARDED)
+            raise Broken(UNGUARDED)
         start = start or ("fork" if sys.platform == "linux" else "spawn")
         payload, main = _pack(problem)
 
@@ -107,6 +107,8 @@ class Local:
         except BaseException as error:
             self.close()
             if isinstance(error, Broken):
+                if str(error) == UNGUARDED:  # says by itself what to do
+                    raise Broken(UNGUARDED) from None
                 raise Broken(
                     f"the problem cannot be loaded in a worker process ({error}); {_ADVICE}"
                 ) from None
@@ -403,10 +405,6 @@ def _log_files(folder: str, workers: int) -> list[str]:
 _ADVICE = (
     "define it, with the functions and classes it uses, at the top level of a module that can be "
     "imported, or search in this process (workers=0)"
-)
-_UNGUARDED = (
-    "the script starts its search while it is being imported: put what starts it under "
-    '`if __name__ == "__main__":`'
 )
 
 

@@ -15,6 +15,12 @@ from vilfredo.trial import Failure
 _TAIL = 4_000  # bytes of a dead worker's output that go into its failure
 
 
+UNGUARDED = (
+    "the script starts its search while a worker process imports it: put what starts it under "
+    '`if __name__ == "__main__":`'
+)
+
+
 class Broken(ValueError):
     """The problem cannot be loaded in a worker process; says why and what to do."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from vilfredo.budget import Budget
+from vilfredo.executors.state import Broken
 from vilfredo.protocols import Executor, Optimizer, Problem, Stopper, Work
 from vilfredo.spec import plan as plans
 from vilfredo.spec.model import Spec
@@ -43,9 +44,7 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
     if problem is not None:
         data = {n: v for n, v in data.items() if n not in ("problem", "space", "goals")}
     elif spec.problem is None:
-        raise SpecError(
-            label, [("problem", "this run was made from a Python object; give the same again as problem=…")]
-        )
+        raise SpecError(label, [("", "this run was made from a Python object; give it again as problem=…")])
     plan, mistakes = plans.make(data)
     if mistakes:
         raise SpecError(label, mistakes)
@@ -113,7 +112,7 @@ def _problem(plan: plans.Plan, label: str) -> Problem:
 def _made(label: str, call: plans.Call, **given: object) -> Any:
     try:
         return call(**given)
-    except SpecError:
+    except (SpecError, Broken):  # the latter: no entry is wrong, the problem cannot be sent to workers
         raise
     except (ValueError, TypeError) as problem:
         if isinstance(problem, TypeError) and problem.__traceback__ and problem.__traceback__.tb_next:

@@ -46,6 +46,7 @@ class Database:
         self.path = Path(path).expanduser().absolute()
         self.readonly = readonly
         self._process = os.getpid()
+        self._closed = False
         self._guard = threading.RLock()
         _check_path(self.path, readonly, create)
         there = self.path.exists()
@@ -65,9 +66,13 @@ class Database:
 
     def close(self) -> None:
         # In a forked child, closing would fold the parent's write-ahead log under its feet.
-        if os.getpid() == self._process:
-            with explained(self.path):
-                self._connection.close()
+        if os.getpid() != self._process or self._closed:
+            return
+        self._closed = True
+        with explained(self.path):
+            self._connection.close()
+        if self.readonly:
+            _fold(self.path)
 
     def __del__(self) -> None:
         # Who forgets to close a store has no harm from it; from Python 3.13 on sqlite3 would complain.
@@ -171,6 +176,17 @@ def _connect(path: Path, readonly: bool) -> sqlite3.Connection:
             ) from problem
         return _open(path, "mode=ro&immutable=1")
     return connection
+
+
+def _fold(path: Path) -> None:
+    """Fold in the log that a reader leaves, if nobody else uses the store: who may only read cannot do so,
+    and its two files would stay beside the store."""
+    if not path.with_name(f"{path.name}-wal").exists():
+        return
+    if not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
+        return
+    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open(path, "mode=rw")) as connection:
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
 
 
 def _open(path: Path, options: str) -> sqlite3.Connection:
