@@ -102,7 +102,7 @@ def _named(name: str, population: int, trials: int) -> list[float]:
 
 
 def _apart(name: str, population: int, trials: int) -> list[float]:
-    """`milliseconds` in a process of its own, with one thread of BLAS: more would fight over small matrices."""
+    """`milliseconds` in a process of its own, with one thread of BLAS: more fight over small matrices."""
     before = os.environ.get("OPENBLAS_NUM_THREADS")
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
     try:

@@ -109,7 +109,8 @@ def _likelihood(kernel: Array, noise: float, target: Array) -> float:
     covariance = kernel + noise * np.eye(len(target))
     n = len(target)
     signal = max(float(target @ np.linalg.solve(covariance, target)) / n, 1e-12)
-    return -0.5 * n * math.log(signal) - 0.5 * float(np.linalg.slogdet(covariance)[1])
+    lower = np.linalg.cholesky(covariance)
+    return -0.5 * n * math.log(signal) - float(np.log(np.diag(lower)).sum())
 
 
 def _squared(x: Array, others: Array, squares: Array) -> Array:

@@ -25,8 +25,9 @@ is not there.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -91,13 +92,14 @@ class Steady:
         self._trials: dict[int, Trial] = {}  # that can be parents, by number
         self._living = Population(sum(goal.ranked for goal in goals), population)
         self._screen = Screen(space, self.goals)
-        self._pending: dict[int, Underway] = {}
+        self._pending: dict[int, Entry] = {}
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
         """Up to `count` works; fewer where no new genomes are found."""
         self._note(pending)
-        taken = {self._pending[id(work)].name for work in pending}
-        underway = [self._pending[id(work)].code for work in pending]
+        noted = [self._pending[id(work.genome)] for work in pending]
+        taken = {entry.name for entry in noted}
+        underway = [entry for entry in noted if entry.inside]
         parents = self._parents()
         works: list[Work] = []
         while len(works) < count:
@@ -108,25 +110,27 @@ class Steady:
             taken.add(name)
             works.append(work)
             if len(works) < count:
-                underway.append(encoded(self.space, work.genome))
+                underway.append(Entry(self.space, work.genome))
         return works
 
     def _note(self, pending: Sequence[Work]) -> None:
         """Remembers names and encodings of what is in evaluation, so that each is worked out once."""
-        old, space = self._pending, self.space
-        self._pending = {
-            id(work): old[id(work)]
-            if id(work) in old and old[id(work)].work is work
-            else Underway(work, name_of(space, work.genome), encoded(space, work.genome))
-            for work in pending
-        }
+        self._pending = {id(work.genome): self._entry(work.genome) for work in pending}
+
+    def _entry(self, genome: Genome) -> Entry:
+        noted = self._pending.get(id(genome))
+        if noted is not None and noted.genome is genome:
+            return noted
+        return Entry(self.space, genome)
 
     def tell(self, trial: Trial) -> None:
         """Takes in a trial; one told again replaces what was known of it."""
         number = trial.number
-        self._names.put(number, name_of(self.space, trial.genome))
+        entry = self._entry(trial.genome)
+        self._names.put(number, entry.name)
         table, violations, usable = pareto.points((trial,), self.goals)
-        facts = (bool(usable[0]), *numbers(trial, self.goals).items())
+        known = numbers(trial, self.goals)
+        facts = (bool(usable[0]), *known.items())
         if self._facts.get(number) == facts:
             return  # told again, and nothing that matters here is new
         self._facts[number] = facts
@@ -134,11 +138,10 @@ class Steady:
             self._living.remove(number)
             self._screen.forget(number)
             return
-        inside = belongs(self.space, trial.genome)
-        self._living.add(number, table[0], float(violations[0]), inside)
-        if inside:
+        self._living.add(number, table[0], float(violations[0]), entry.inside)
+        if entry.inside:
             self._trials[number] = trial
-            self._screen.learn(trial, self._living)
+            self._screen.learn(number, entry, known, self._living)
         if len(self._trials) > 4 * len(self._living.numbers):  # those that live no more
             self._trials = {n: self._trials[n] for n in self._living.numbers.tolist() if n in self._trials}
 
@@ -155,7 +158,7 @@ class Steady:
         )
 
     def _one(
-        self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Array | None]
+        self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Entry]
     ) -> tuple[Work, str] | None:
         if parents.numbers:
             screened = self.proposals > 1 and rng.random() >= UNSCREENED
@@ -181,25 +184,25 @@ class Steady:
         return vary(self.space, parents, self.crossover, rng)
 
 
-@dataclass(frozen=True, slots=True)
-class Underway:
-    """A work in evaluation, its canonical form, and its encoding (None if it has none)."""
+class Entry:
+    """A genome, its canonical form, whether it is of the space, and its encoding, worked out when needed."""
 
-    work: Work
-    name: str
-    code: Array | None
+    def __init__(self, space: Space, genome: Genome) -> None:
+        self.space = space
+        self.genome = genome
+        self.name = name_of(space, genome)
+        self.inside = belongs(space, genome)
 
-
-def encoded(space: Space, genome: Genome) -> Array | None:
-    """The encoding; None for a genome that is not of the space."""
-    return space.encode(genome) if belongs(space, genome) else None
+    @cached_property
+    def code(self) -> Array:
+        return self.space.encode(self.genome)
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
     """What the screen knows of a trial. `values` (goals,) are all to be minimised, NaN where unknown."""
 
-    genome: Genome
+    entry: Entry
     values: Array
     feasible: bool
 
@@ -232,12 +235,10 @@ class Screen:
             self._since = [n for n in self._since if n != number]
             self._model = None
 
-    def learn(self, trial: Trial, living: Population) -> None:
+    def learn(self, number: int, entry: Entry, known: Mapping[str, float], living: Population) -> None:
         """Takes in a trial that has just joined (or failed to join) the population."""
-        known = numbers(trial, self.goals)
         values = np.array([_minimised(goal, known.get(goal.name, math.nan)) for goal in self.goals])
         feasible = violation(known, self.goals) == 0
-        number = trial.number
         if number in self._lessons:
             self._model = None
         elif number in self._told and number not in living:
@@ -245,7 +246,7 @@ class Screen:
         else:
             self._since.append(number)
             self._told.add(number)
-        self._lessons[number] = Lesson(trial.genome, values, feasible)
+        self._lessons[number] = Lesson(entry, values, feasible)
         if len(self._since) >= min(50, max(1, len(self._told) // 20)):
             self._choose(living)
 
@@ -267,13 +268,13 @@ class Screen:
         self._model, self._done = None, 0
         self._lessons = {n: self._lessons[n] for n in dict.fromkeys([*self._basis, *best])}
 
-    def sort(self, works: Sequence[Work], underway: Sequence[Array | None], rng: Rng) -> list[Work]:
+    def sort(self, works: Sequence[Work], underway: Sequence[Entry], rng: Rng) -> list[Work]:
         """The works, the most promising first; equally promising ones stay in their order."""
         model = self._current()
         if model is None:
             return list(works)
         x = np.array([self.space.encode(work.genome) for work in works])
-        coming = np.array([code for code in underway if code is not None]).reshape(-1, x.shape[1])
+        coming = np.array([entry.code for entry in underway]).reshape(-1, x.shape[1])
         promise = model.promise(x, coming, rng)
         return [works[i] for i in np.argsort(-promise, kind="stable")]
 
@@ -283,7 +284,7 @@ class Screen:
             if len(self._basis) < 2:
                 return None
             lessons = [self._lessons[number] for number in self._basis]
-            x = np.array([self.space.encode(lesson.genome) for lesson in lessons])
+            x = np.array([lesson.entry.code for lesson in lessons])
             front = np.array([self._lessons[n].values for n in self._front if self._lessons[n].feasible])
             self._model = Model(
                 self.goals,
@@ -295,7 +296,7 @@ class Screen:
             self._done = 0
         for number in self._since[self._done :]:
             lesson = self._lessons[number]
-            self._model.add(self.space.encode(lesson.genome), lesson.values, lesson.feasible)
+            self._model.add(lesson.entry.code, lesson.values, lesson.feasible)
         self._done = len(self._since)
         return self._model
 
