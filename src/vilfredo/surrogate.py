@@ -15,7 +15,6 @@ Array = NDArray[np.float64]
 
 LENGTHS = (0.25, 0.5, 1.0, 2.0, 4.0)
 NOISES = (1e-4, 1e-2, 1e-1)
-SAMPLE = 100
 SPARE = 64
 
 
@@ -80,11 +79,11 @@ class Process:
         self._weights = inverse[: n + 1, : n + 1] @ self._target[: n + 1]
 
 
-def fit(x: Array, y: Array) -> Process:
+def fit(x: Array, y: Array, sample: int = 100) -> Process:
     """The process with the most probable of a few lengths and noises (eq. 2.30, 5.8).
 
     `x` (n, d), `y` (n,); lengths are in units of the typical distance between points. They are chosen
-    by at most `SAMPLE` of the points, evenly spread over the rows.
+    by at most `sample` of the points, evenly spread over the rows.
     """
     shift, scale = float(y.mean()), float(y.std())
     squares = (x * x).sum(axis=1)
@@ -95,7 +94,7 @@ def fit(x: Array, y: Array) -> Process:
     target = (y - shift) / scale
     distances = _squared(x, x, squares)
     typical = math.sqrt(float(distances.sum()) / max(n * (n - 1), 1)) or 1.0
-    some = np.linspace(0, n - 1, min(n, SAMPLE)).astype(np.int64)
+    some = np.linspace(0, n - 1, min(n, sample)).astype(np.int64)
     part = distances[np.ix_(some, some)]
     kernels = {length: _matern(part, length * typical) for length in LENGTHS}
     # The length at the middle noise, then the noise at that length: not the whole grid.

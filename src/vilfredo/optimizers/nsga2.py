@@ -95,15 +95,18 @@ class Names:
 
 @dataclass(frozen=True, slots=True)
 class Parents:
-    """Whom offspring are made from: numbers of trials, with their ranks and crowding distances."""
+    """Whom offspring are made from: those in `rows` of the arrays of trials' numbers, ranks and crowding."""
 
     trials: Mapping[int, Trial]
-    numbers: Sequence[int]
-    ranks: Sequence[int]
-    crowding: Sequence[float]
+    rows: pareto.Indices
+    numbers: pareto.Indices
+    ranks: pareto.Indices
+    crowding: pareto.Array
 
 
-NOBODY = Parents({}, (), (), ())
+NOBODY = Parents(
+    {}, np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), np.zeros(0)
+)
 
 
 def tournament(parents: Parents, rng: Rng) -> Trial:
@@ -111,14 +114,12 @@ def tournament(parents: Parents, rng: Rng) -> Trial:
 
     Of equals it is the first drawn.
     """
-    count = len(parents.numbers)
+    count = len(parents.rows)
     u, v = rng.random(2).tolist()
-    first, second = int(u * count), int(v * count)
-    better = (parents.ranks[second], -parents.crowding[second]) < (
-        parents.ranks[first],
-        -parents.crowding[first],
-    )
-    return parents.trials[parents.numbers[second if better else first]]
+    first, second = parents.rows[int(u * count)], parents.rows[int(v * count)]
+    difference = parents.ranks[second] - parents.ranks[first]
+    better = difference < 0 or (difference == 0 and parents.crowding[second] > parents.crowding[first])
+    return parents.trials[int(parents.numbers[second if better else first])]
 
 
 def vary(space: Space, parents: Parents, crossover: float, rng: Rng) -> Work:
@@ -201,7 +202,7 @@ class NSGA2:
     def _one(
         self, generation: int, parents: Parents, rng: Rng, taken: Container[str]
     ) -> tuple[Work, str] | None:
-        if parents.numbers:
+        if len(parents.rows):
             for _ in range(TRIES):
                 work = vary(self.space, parents, self.crossover, rng)
                 name = new_name(self.space, work.genome, (self._names, taken))
@@ -242,10 +243,9 @@ class NSGA2:
         eligible = np.array([self._eligible[pool[row].number] for row in rows], dtype=bool)
         kept, ranks, distance = survivors(table[rows], violations[rows], eligible, self.population)
         can = eligible[kept]  # the others had their say in the ranks
-        living = [pool[row].number for row in rows[kept]]
-        able = [number for number, yes in zip(living, can, strict=True) if yes]
-        self._living.append(set(living))
-        self._parents.append(Parents(self._trials, able, ranks[can].tolist(), distance[can].tolist()))
+        living = np.array([pool[row].number for row in rows[kept]], dtype=np.int64)
+        self._living.append(set(living.tolist()))
+        self._parents.append(Parents(self._trials, np.flatnonzero(can), living, ranks, distance))
 
 
 def check_options(goals: Sequence[Goal], population: int, crossover: float) -> None:

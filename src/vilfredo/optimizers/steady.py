@@ -150,17 +150,12 @@ class Steady:
         if len(self._names) < self.population or len(rows) == 0:
             return NOBODY
         living = self._living
-        return Parents(
-            self._trials,
-            living.numbers[rows].tolist(),
-            living.ranks[rows].tolist(),
-            living.crowding[rows].tolist(),
-        )
+        return Parents(self._trials, rows, living.numbers, living.ranks, living.crowding)
 
     def _one(
         self, parents: Parents, rng: Rng, taken: Container[str], underway: Sequence[Entry]
     ) -> tuple[Work, str] | None:
-        if parents.numbers:
+        if len(parents.rows):
             screened = self.proposals > 1 and rng.random() >= UNSCREENED
             works = [vary(self.space, parents, self.crossover, rng)]
             if screened:
@@ -322,7 +317,7 @@ class Model:
         self.span = np.where(high > self.low, high - self.low, np.where(spread > 0, spread, 1.0))
         scaled = self._scaled(y)
         self.processes = [
-            surrogate.fit(x[k], column[k]) if k.sum() >= 2 else None
+            surrogate.fit(x[k], column[k], TRAINED_ON // max(2, len(self.goals))) if k.sum() >= 2 else None
             for column, k in zip(scaled.T, known.T, strict=True)
         ]
         self.alike = bool(known.all()) and len(x) >= 2  # the processes have the same points
