@@ -11,6 +11,8 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from threadpoolctl import ThreadpoolController
+
 from vilfredo import artifacts, pareto
 from vilfredo.budget import Budget
 from vilfredo.goal import Goal
@@ -97,6 +99,9 @@ class Search:
         self.checkpoint_seconds = checkpoint_seconds
         self.goals: Sequence[Goal] = problem.goals
 
+        # An optimizer's matrices are small, and the cores belong to the workers: BLAS threads that wait for
+        # one another there would cost ten times what they compute.
+        self._blas = ThreadpoolController()
         self.trials: dict[int, Trial] = {}
         self.running: dict[int, Running] = {}
         self.phase: str = "search"
@@ -210,7 +215,8 @@ class Search:
             work = self.initial[number]
         else:
             pending = [r.work for r in self.running.values() if r.work.trial is None]
-            asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
+            with self._blas.limit(limits=1, user_api="blas"):
+                asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
             if not asked:
                 self._exhausted = not pending
                 return None
