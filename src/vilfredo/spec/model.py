@@ -134,10 +134,10 @@ class ExecutorTable(Part):
 
 
 class StoreTable(Table):
-    """`path` of the store, and how many bytes the files of candidates may take (None: no limit)."""
+    """`path` of the store, and how many bytes the files of a run's candidates may take."""
 
     path: Name = "vilfredo.db"
-    quota: Bytes | None = None
+    quota: Bytes | None = 10 * 2**30
 
 
 class Spec(Table):
