@@ -240,6 +240,15 @@ def test_a_baseline_outside_the_space_is_measured_and_is_no_parent(tmp_path: Pat
     assert len(search.trials) == 12
 
 
+def test_a_baseline_is_confirmed_even_if_it_is_beaten(tmp_path: Path) -> None:
+    baseline = Work({"depth": 9, "width": 100.0, "rate": 1.0}, operator="baseline")
+    search = searching(tmp_path / "a.db", initial=[baseline], confirm=2)
+    list(search)
+    front = pareto.front(search.trials.values(), search.goals)
+    assert search.trials[0] not in front
+    assert search.trials[0].confirmed == 2
+
+
 def test_a_confirmation_that_fails_takes_nothing_away(tmp_path: Path) -> None:
     @dataclass(frozen=True)
     class Untestable(Slope):

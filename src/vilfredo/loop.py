@@ -235,8 +235,11 @@ class Search:
                     return self._log(number, work)
             if self.running:
                 return None
-            front = pareto.front(self.trials.values(), self.goals)
-            self._round = [t.number for t in front if self._confirmation(t) is not None]
+            members = pareto.front(self.trials.values(), self.goals)
+            # The user's present network is confirmed too: it is what the front is compared with.
+            members += [t for t in self.trials.values() if t.operator == "baseline" and t not in members]
+            members = [t for t in members if t.state in ("complete", "stopped")]
+            self._round = [t.number for t in members if self._confirmation(t) is not None]
             if not self._round:
                 return None
             self.store.append_event("round", {"members": self._round})
