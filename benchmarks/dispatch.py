@@ -7,7 +7,8 @@ Two workers throughout. Each figure is the median over `--repeats`, with range.
   evaluations that compute until 5 ms of processor time are spent; where there are two cores for two
   workers and the search itself, what the search takes is taken from the workers.
   `utilisation_screened`: `steady` as it comes; its screen thinks for longer than such an evaluation
-  takes. `utilisation_executor*`: without search and store.
+  takes. `utilisation_executor*`: without search and store. `utilisation_bare`: two processes that do
+  nothing but sleep so: the ceiling, since a sleep takes longer than it is asked to.
 * `empty_tasks_per_s`: through `submit` and `events`; beside it `concurrent.futures`, `joblib` (loky)
   and `multiprocessing.Pool`, which do not survive the death of a worker, with a plain function of the
   same result.
@@ -122,6 +123,20 @@ def executor_utilisation(how: str, count: int) -> float:
     with Local(Busy(how), workers=WORKERS) as executor:
         drive(executor, 50, 2 * WORKERS)
         return count * SECONDS / WORKERS / drive(executor, count, 2 * WORKERS)
+
+
+def sleeps(count: int) -> float:
+    """Seconds that so many sleeps really take."""
+    began = time.perf_counter()
+    for _ in range(count):
+        spend("sleep")
+    return time.perf_counter() - began
+
+
+def bare_utilisation(count: int) -> float:
+    with multiprocessing.get_context("spawn").Pool(WORKERS) as pool:
+        taken = pool.map(sleeps, [count // WORKERS] * WORKERS, chunksize=1)
+    return count // WORKERS * SECONDS / statistics.fmean(taken)
 
 
 def search_utilisation(how: str, count: int, proposals: int | None = 1) -> float:
@@ -267,6 +282,7 @@ def main() -> None:
         "utilisation": lambda: search_utilisation("sleep", count),
         "utilisation_compute": lambda: search_utilisation("compute", count),
         "utilisation_screened": lambda: search_utilisation("sleep", count // 4, None),
+        "utilisation_bare": lambda: bare_utilisation(count),
         "utilisation_executor": lambda: executor_utilisation("sleep", count),
         "utilisation_executor_compute": lambda: executor_utilisation("compute", count),
         "empty_tasks_per_s": lambda: empty_tasks(10 * count),

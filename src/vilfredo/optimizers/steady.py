@@ -63,7 +63,7 @@ class Steady:
 
     The `population` best trials are the parents; until so many are told, genomes are sampled. Offspring
     are crossed with probability `crossover`; half of those, and all others, are mutated. Of `proposals`
-    offspring the screen picks one (None: 64, fewer in populations above 90, so that asking stays quick;
+    offspring the screen picks one (None: 64, fewer in populations above 78, so that asking stays quick;
     1: no screen). `ask` returns [] only where it finds no new genome. Raises `ValueError` for options that
     make no sense.
     """
@@ -86,7 +86,7 @@ class Steady:
         self.goals = tuple(goals)
         self.population = population
         self.crossover = crossover
-        self.proposals = proposals or max(6, min(64, 6000 // population))
+        self.proposals = proposals or max(5, min(64, 5000 // population))
         self._names = Names()
         self._facts: dict[int, tuple[object, ...]] = {}  # what each told trial is judged by
         self._trials: dict[int, Trial] = {}  # that can be parents, by number
