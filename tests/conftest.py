@@ -9,5 +9,5 @@ if "VILFREDO_DATA" not in os.environ and beside.is_dir():
     os.environ["VILFREDO_DATA"] = str(beside)
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell starts background jobs with Ctrl-C ignored, and so may whoever runs CI; the tests of Ctrl-C need it heard.
+# A shell starts background jobs with Ctrl-C ignored, and so may whoever runs CI; some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
