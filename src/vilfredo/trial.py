@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 JSON: TypeAlias = Any  # None, bool, int, finite float, str, list or dict of these
@@ -100,6 +100,17 @@ class Artifact:
 
 
 @dataclass(frozen=True, slots=True)
+class Halt:
+    """A stopper ended a training before its end: after which epoch, for now (`pause`) or for good (`stop`),
+    why, and what it forecast for full training, by goal."""
+
+    epoch: int
+    action: Literal["pause", "stop"]
+    reason: str = ""
+    forecast: Mapping[str, Value] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One try at a work: which worker (process id), how many seconds, and why it ended if it was lost."""
 
@@ -117,7 +128,8 @@ class Trial:
 
     `seconds` is by stage: `preview`, `train`, `measure`, `engine` (the stopper's own), `suspended`
     (while others measured in quiet). `confirmed` counts the training seeds with which the full
-    measurement, test set included, was made. `forecast` is keyed as `values` are.
+    measurement, test set included, was made. `halts` are the times that a stopper ended its training;
+    what it forecast stays there, also when the values have been measured.
     """
 
     number: int
@@ -135,6 +147,7 @@ class Trial:
     artifact: Artifact | None = None
     confirmed: int = 0
     told_at: float = 0.0
+    halts: tuple[Halt, ...] = ()
 
     def value(self, goal: str, split: Split = "validation") -> Value | None:
         """The value of `goal` to go by: of full training if there is one, else of the highest fidelity,
@@ -179,6 +192,7 @@ def to_json(trial: Trial) -> dict[str, JSON]:
         else [trial.artifact.path, trial.artifact.epoch, trial.artifact.bytes],
         "confirmed": trial.confirmed,
         "told_at": trial.told_at,
+        "halts": halts_to_json(trial.halts),
     }
 
 
@@ -200,6 +214,7 @@ def from_json(data: Mapping[str, JSON]) -> Trial:
         artifact=None if data["artifact"] is None else Artifact(*data["artifact"]),
         confirmed=data["confirmed"],
         told_at=data["told_at"],
+        halts=halts_from_json(data.get("halts", [])),
     )
 
 
@@ -209,6 +224,20 @@ def values_to_json(values: Mapping[Key, Value]) -> list[JSON]:
 
 def values_from_json(rows: list[JSON]) -> dict[Key, Value]:
     return {Key(*row[:5]): Value(*row[5:]) for row in rows}
+
+
+def halts_to_json(halts: tuple[Halt, ...]) -> list[JSON]:
+    return [
+        [h.epoch, h.action, h.reason, [[name, *astuple(value)] for name, value in h.forecast.items()]]
+        for h in halts
+    ]
+
+
+def halts_from_json(rows: list[JSON]) -> tuple[Halt, ...]:
+    return tuple(
+        Halt(epoch, action, reason, {row[0]: Value(*row[1:]) for row in forecast})
+        for epoch, action, reason, forecast in rows
+    )
 
 
 def failure_to_json(failure: Failure | None) -> list[str] | None:
