@@ -223,7 +223,7 @@ def test_after_the_last_epoch_a_verdict_comes_too_late():
 def test_paused_goes_on_as_if_it_had_not_stopped(tmp_path):
     paused = evaluate(Walk(), task(folder=tmp_path), on_epoch=at(2, Verdict("pause")))
     assert paused.state == "paused"
-    assert set(paused.values) == {Key("size")}
+    assert paused.values == evaluate(Walk(), task(), on_epoch=at(2, Verdict("stop"))).values
     assert paused.artifact.path.endswith("checkpoint-0.safetensors")
     seen: list[Progress] = []
     again = evaluate(
@@ -232,6 +232,7 @@ def test_paused_goes_on_as_if_it_had_not_stopped(tmp_path):
         on_epoch=lambda progress: seen.append(progress) or GO,
     )
     assert plain(again) == plain(evaluate(Walk(), task()))
+    assert not any(key.fidelity for key in again.values)
     assert [e.index for e in seen[0].earlier] == [1, 2]
     assert seen[0].values == {Key("size"): Value(1.0)}
     assert os.listdir(tmp_path) == ["model-0.safetensors"]

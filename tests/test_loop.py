@@ -175,7 +175,7 @@ def test_what_dies_too_often_or_by_itself_fails(tmp_path: Path, deaths: int, kin
 
 
 @dataclass(frozen=True)
-class Halt:
+class Halting:
     """Stops or pauses those whose error after two epochs is above the median of its peers'."""
 
     action: str
@@ -193,21 +193,24 @@ class Halt:
 
 
 def test_stopped_networks_carry_a_forecast_and_the_front_is_trained_in_full(tmp_path: Path) -> None:
-    search = searching(tmp_path / "a.db", stopper=Halt("stop", []), budget=Budget(trials=20))
+    search = searching(tmp_path / "a.db", stopper=Halting("stop", []), budget=Budget(trials=20))
     told = list(search)
     first = {t.number: t for t in reversed(told)}
     stopped = [t for t in first.values() if t.number % 2 == 0]
     assert all(t.state == "stopped" and len(t.epochs) == 2 for t in stopped)
     assert all(t.value("error").origin == "forecast" for t in stopped)  # type: ignore[union-attr]
+    assert all(t.halts[0].forecast["error"] == t.value("error") for t in stopped)
+    assert {(h.epoch, h.action, h.reason) for t in stopped for h in t.halts} == {(2, "stop", "every other")}
     front = pareto.front(search.trials.values(), search.goals)
     assert all(t.state == "complete" and t.value("error").origin == "measured" for t in front)  # type: ignore[union-attr]
     assert all(len(t.epochs) == 4 and t.confirmed == 1 for t in front)
+    assert any(t.halts for t in front)  # what was forecast stays there beside what was measured
     assert search.store.events("verdict")  # type: ignore[attr-defined]
 
 
 def test_paused_networks_that_deserve_it_go_on_where_they_were(tmp_path: Path) -> None:
     problem = Slope()
-    search = searching(tmp_path / "a.db", problem, stopper=Halt("pause", []), confirm=0)
+    search = searching(tmp_path / "a.db", problem, stopper=Halting("pause", []), confirm=0)
 
     list(search)
     whole = searching(tmp_path / "b.db", problem, confirm=0)
@@ -217,12 +220,89 @@ def test_paused_networks_that_deserve_it_go_on_where_they_were(tmp_path: Path) -
     for trial in revived:
         assert trial.state == "complete"
         assert trial.value("error") == whole.trials[trial.number].value("error")
-    assert all(t.state == "paused" for t in search.trials.values() if t.number % 4 == 2)
+        assert [h.action for h in trial.halts] == ["pause"]
+    waiting = [t for t in search.trials.values() if t.number % 4 == 2]
+    assert {t.state for t in waiting} == {"paused"}
+    assert all(t.value("error").origin == "forecast" for t in waiting)  # type: ignore[union-attr]
+
+
+def test_paused_members_of_the_front_are_trained_in_full(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Hopeful(Halting):
+        def revive(self, trials: Sequence[Trial]) -> Sequence[int]:
+            return []
+
+    search = searching(tmp_path / "a.db", stopper=Hopeful("pause", []), budget=Budget(trials=20))
+    list(search)
+    front = pareto.front(search.trials.values(), search.goals)
+    assert any(t.halts for t in front)
+    assert all(t.state == "complete" and t.confirmed == 1 for t in front)
+    assert "paused" in {t.state for t in search.trials.values()}
+
+
+def test_nobody_is_revived_when_time_is_over(tmp_path: Path) -> None:
+    class Stubborn(Halting):
+        def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
+            return Verdict("pause", {"error": Value(9.0)})
+
+        def revive(self, trials: Sequence[Trial]) -> Sequence[int]:
+            return [t.number for t in trials if t.state == "paused"]
+
+    problem = Slope(pace=0.02, epochs=1000)
+    search = searching(
+        tmp_path / "a.db", problem, stopper=Stubborn("pause", []), budget=Budget(seconds=0.5), confirm=0
+    )
+    list(search)
+    assert search.phase == "finished"
+
+
+@dataclass(frozen=True)
+class Patient(Halting):
+    """Pauses the worse half of what it knows after every epoch, and revives the better half of the paused."""
+
+    def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
+        self.seen.append((trial.number, len(peers)))
+        own = trial.epochs[-1].metrics["val_error"]
+        known = sorted(p.epochs[-1].metrics["val_error"] for p in peers if p.epochs)
+        if not known or own <= known[len(known) // 2] or len(trial.epochs) == epochs:
+            return Verdict()
+        return Verdict("pause", {"error": Value(own, 0.1, 1, "forecast")}, "the worse half")
+
+    def revive(self, trials: Sequence[Trial]) -> Sequence[int]:
+        paused = [t for t in trials if t.state == "paused"]
+        paused.sort(key=lambda t: t.epochs[-1].metrics["val_error"])
+        return [t.number for t in paused[: len(paused) // 2]]
+
+
+@pytest.mark.parametrize("cuts", [[1], [5, 9], [13], [20, 4, 7], [31], [3] * 12])
+def test_a_synchronous_search_with_revivals_is_the_same_however_it_is_cut(
+    tmp_path: Path, cuts: list[int]
+) -> None:
+    def run(path: Path, cuts: list[int]) -> list[Any]:
+        problem = Slope()
+        log = new_run(path, problem)
+        for cut in [*cuts, None]:
+            optimizer = NSGA2(problem.space, problem.goals, population=6)
+            search = searching(
+                path,
+                problem,
+                run=log,
+                optimizer=optimizer,
+                stopper=Patient("pause", []),
+                budget=Budget(trials=24),
+            )
+            list(itertools.islice(search, cut))
+        return [plain(trial) for trial in log.trials()]
+
+    whole = run(tmp_path / "whole.db", [])
+    assert sum(len(t["halts"]) > 1 for t in whole) > 0
+    assert sum(t["state"] == "complete" and bool(t["halts"]) for t in whole) > 0
+    assert run(tmp_path / "cut.db", cuts) == whole
 
 
 def test_in_synchronous_mode_a_stopper_sees_finished_generations_only(tmp_path: Path) -> None:
     problem, seen = Slope(), []
-    halt = Halt("stop", seen)
+    halt = Halting("stop", seen)
     optimizer = NSGA2(problem.space, problem.goals, population=6)
     list(searching(tmp_path / "a.db", problem, optimizer=optimizer, stopper=halt, budget=Budget(trials=18)))
     assert all(peers == number // 6 * 6 for number, peers in seen)

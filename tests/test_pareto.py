@@ -172,7 +172,7 @@ def test_front() -> None:
     trials = [
         trial(0, error=1.0, reward=2.0, size=5.0),
         trial(1, "failed", error=0.0, reward=9.0, size=1.0),
-        trial(2, "paused", error=0.0, reward=9.0, size=1.0),
+        trial(2, "rejected", error=0.0, reward=9.0, size=1.0),
         trial(3, error=0.1, reward=9.0, size=11.0),
         trial(4, "stopped", error=0.5, reward=1.0, size=2.0),
         trial(5, error=1.0, reward=2.0, size=9.0),

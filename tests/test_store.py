@@ -29,7 +29,7 @@ from vilfredo.protocols import Work
 from vilfredo.store import Run, Store, StoreError, database, store
 from vilfredo.store.database import Database, migrate
 from vilfredo.store.schema import APPLICATION, MIGRATIONS
-from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Key, Trial, Value, to_json
+from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Halt, Key, Trial, Value, to_json
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="POSIX signals, limits and permissions")
 GOALS = (Goal("error", max=0.5), Goal("macs", stage="preview", unit="count"))
@@ -49,6 +49,9 @@ def trial_of(number: int, error: float = 0.1, **changes: Any) -> Trial:
             values={Key("error"): Value(error), Key("macs"): Value(1000.0 - number)},
             seconds={"train": 0.75},
             attempts=(Attempt(1, 4321, 1.0),),
+            halts=(Halt(2, "pause", "half as good", {"error": Value(error, 0.01, 1, "forecast")}),)
+            if number % 2
+            else (),
         ),
         **changes,
     )
@@ -134,6 +137,16 @@ trials = st.builds(
     artifact=st.none() | st.builds(Artifact, name, whole, whole),
     confirmed=whole,
     told_at=number,
+    halts=st.lists(
+        st.builds(
+            Halt,
+            whole,
+            st.sampled_from(["pause", "stop"]),
+            anything,
+            st.dictionaries(name, values, max_size=2),
+        ),
+        max_size=2,
+    ).map(tuple),
 )
 works = st.builds(
     Work,
@@ -731,7 +744,7 @@ BROKEN = (
 def test_an_older_store_is_brought_up_to_date(path: Path) -> None:
     filled(path)
     later = (*MIGRATIONS, NEXT)
-    with pytest.raises(StoreError, match=r"written by an older Vilfredo \(schema 1\)"):
+    with pytest.raises(StoreError, match=rf"written by an older Vilfredo \(schema {len(MIGRATIONS)}\)"):
         Database(path, readonly=True, migrations=later)
     upgraded = Database(path, migrations=later)
     with upgraded.reading() as connection:

@@ -200,16 +200,14 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
         return "rejected"
 
     verdict, model, weights = yield from _train(record)
-    if verdict.action == "pause":
-        return "paused"
-
+    halted = verdict.action != "go"
     trained = record.full[-1].index if record.full else 0
-    fidelity = trained if verdict.action == "stop" else work.fidelity
+    fidelity = trained if halted else work.fidelity
     if fidelity is not None and 0 < problem.epochs <= fidelity:
         fidelity = None
     asked = {g.name for g in problem.goals} if work.goals is None else set(work.goals)
     asked -= set(previewed)
-    if verdict.action == "stop":
+    if halted:
         for name, value in verdict.forecast.items():
             if name in asked and value.is_finite():
                 key = Key(name, work.split, None, work.noise, work.repeat)
@@ -217,10 +215,11 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
                 asked.remove(name)
         if asked and (model := _model_as_it_is(record, trained, weights)) is None:
             names = ", ".join(sorted(asked))
-            record.notes.append(f"stopped after epoch {trained} without a checkpoint to measure {names} on")
-            return "stopped"
-    _measure(record, model, asked, fidelity, quiet)
-    return "stopped" if verdict.action == "stop" else "complete"
+            record.notes.append(f"halted after epoch {trained} without a checkpoint to measure {names} on")
+            asked.clear()
+    if asked or not halted:
+        _measure(record, model, asked, fidelity, quiet)
+    return {"go": "complete", "stop": "stopped", "pause": "paused"}[verdict.action]  # type: ignore[return-value]
 
 
 def _measure(record: _Record, model: object, asked: set[str], fidelity: int | None, quiet: Quiet) -> None:
@@ -267,7 +266,7 @@ def _train(
     record: _Record,
 ) -> Generator[Progress, Verdict | None, tuple[Verdict, object, Weights | None]]:
     """Train until the end or a verdict against it: that verdict (GO at the end), the model (None unless
-    trained to the end) and the weights (None unless stopped)."""
+    trained to the end) and the weights (None unless halted)."""
     problem, task = record.problem, record.task
     work = task.work
     target = work.fidelity if work.fidelity is not None else problem.epochs
@@ -302,8 +301,9 @@ def _train(
                     record.save("model", weights)
                     return verdict, None, weights
                 elif verdict.action == "pause":
-                    record.save("checkpoint", _weights(snapshot))
-                    return verdict, None, None
+                    weights = _weights(snapshot)
+                    record.save("checkpoint", weights)
+                    return verdict, None, weights
                 elif at_risk >= task.checkpoint_seconds:
                     record.save("checkpoint", _weights(snapshot))
                     at_risk = 0.0
@@ -374,7 +374,7 @@ def _epoch(snapshot: Snapshot, seconds: float) -> Epoch:
 
 
 def _model_as_it_is(record: _Record, trained: int, weights: Weights | None) -> object | None:
-    """The model of a training that was stopped: `train` resumed from its weights with no epoch left.
+    """The model of a training that was halted: `train` resumed from its weights with no epoch left.
     None where the training gives no checkpoints."""
     if weights is None:
         return None

@@ -34,7 +34,7 @@ from vilfredo.protocols import (
     Work,
 )
 from vilfredo.seeds import derive, generator
-from vilfredo.trial import Attempt, Epoch, Failure, Trial
+from vilfredo.trial import Attempt, Epoch, Failure, Halt, Trial
 
 REJECTIONS_IN_A_ROW = 1_000  # after so many candidates beyond a limit, the limits are at fault
 QUICK = 0.1  # seconds; below this mean evaluation time one more task per slot waits at the workers
@@ -57,6 +57,7 @@ class Running:
     epochs: list[Epoch] = field(default_factory=list)
     attempts: list[Attempt] = field(default_factory=list)
     engine: float = 0.0  # seconds that the stopper took for it
+    halt: Halt | None = None  # the stopper's last word, if it was against it
 
 
 class Search:
@@ -112,6 +113,10 @@ class Search:
             tuple[int, int, str], bool
         ] = {}  # (trial, repeat, split) of a confirmation: went well
         self._round: list[int] = []  # the trials that are being confirmed together
+        self._revival: list[int] = []  # those that a synchronous search revives together
+        self._beside: frozenset[int] = frozenset()  # all who were revived together with them
+        self._generation: int | None = None  # the latest that was asked for
+        self._engine = 0.0  # seconds that the stopper took for nobody in particular
         self._next_ticket = 0
         self._next_number = 0
         self._counted = 0  # new candidates, told or running, that the budget counts
@@ -201,27 +206,71 @@ class Search:
         return None
 
     def _next_of_search(self) -> tuple[int, int, Work] | None:
-        if self.stopper is not None:
-            busy = {r.number for r in self.running.values()}
-            for number in self.stopper.revive(list(self.trials.values())):
-                if number not in busy and self.trials[number].state == "paused":
-                    trial = self.trials[number]
-                    work = Work(trial.genome, trial.parents, "revive", number, generation=trial.generation)
-                    return self._log(number, work)
-        if self._spent():
+        """The next candidate, or a paused one that the stopper revives.
+
+        Where candidates come in generations, the stopper is asked between two of them, when all of the
+        last one is told; whom it revives is logged and trained before the next generation is asked for. So
+        it depends neither on who is quicker nor on where a search was cut. Elsewhere it is asked whenever
+        there is room.
+        """
+        if self._revival and not self._late():
+            return self._revive(self._revival.pop(0))
+        synchronous = self._generation is not None
+        if synchronous and any(r.work.operator == "revive" for r in self.running.values()):
             return None
+        if self.stopper is not None and not synchronous and not self._late():
+            revived = self._revivable(self.stopper)
+            if revived:
+                return self._revive(revived[0])
+        work = None if self._spent() else self._asked()
+        next_generation = work is None or (work.generation or 0) > (self._generation or 0)
+        if (
+            self.stopper is not None
+            and synchronous
+            and next_generation
+            and not self.running
+            and not self._late()
+        ):
+            self._revival = self._revivable(self.stopper)
+            if self._revival:
+                self._beside = frozenset(self._revival)
+                self.store.append_event("revival", {"members": self._revival, "ticket": self._next_ticket})
+                return self._revive(self._revival.pop(0))
+        if work is None:
+            return None
+        self._counted += 1
+        if work.generation is not None:
+            self._generation = work.generation
+        return self._log(self._next_number, work)
+
+    def _asked(self) -> Work | None:
+        """The work of the next number; None where the optimizer waits, or has nothing more to ask for."""
         number = self._next_number
         if number < len(self.initial):
-            work = self.initial[number]
-        else:
-            pending = [r.work for r in self.running.values() if r.work.trial is None]
-            with self._blas.limit(limits=1, user_api="blas"):
-                asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
-            if not asked:
-                self._exhausted = not pending
-                return None
-            work = asked[0]
-        self._counted += 1
+            return self.initial[number]
+        pending = [r.work for r in self.running.values() if r.work.trial is None]
+        with self._blas.limit(limits=1, user_api="blas"):
+            asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
+        if not asked:
+            self._exhausted = not pending and not self.running
+            return None
+        return asked[0]
+
+    def _revivable(self, stopper: Stopper) -> list[int]:
+        """The paused trials that the stopper wants to go on, those it wants most first."""
+        began = time.perf_counter()
+        wanted = stopper.revive(list(self.trials.values()))
+        self._engine += time.perf_counter() - began
+        busy = {r.number for r in self.running.values()}
+        return [
+            number
+            for number in dict.fromkeys(wanted)
+            if number not in busy and number in self.trials and self.trials[number].state == "paused"
+        ]
+
+    def _revive(self, number: int) -> tuple[int, int, Work]:
+        trial = self.trials[number]
+        work = Work(trial.genome, trial.parents, "revive", number, generation=self._generation)
         return self._log(number, work)
 
     def _next_of_confirm(self) -> tuple[int, int, Work] | None:
@@ -238,7 +287,7 @@ class Search:
             members = pareto.front(self.trials.values(), self.goals)
             # The user's present network is confirmed too: it is what the front is compared with.
             members += [t for t in self.trials.values() if t.operator == "baseline" and t not in members]
-            members = [t for t in members if t.state in ("complete", "stopped")]
+            members = [t for t in members if t.state in pareto.ALIVE]
             self._round = [t.number for t in members if self._confirmation(t) is not None]
             if not self._round:
                 return None
@@ -248,7 +297,7 @@ class Search:
         """What is next to be done for the confirmation of this trial and does not run yet, if anything."""
         number = trial.number
         busy = {r.work.repeat for r in self.running.values() if r.number == number}
-        if trial.state == "stopped":
+        if trial.state in ("stopped", "paused"):
             work = Work(trial.genome, trial.parents, "confirm", number, generation=trial.generation)
             return None if 0 in busy else work
         for repeat in range(self.confirm):
@@ -328,7 +377,9 @@ class Search:
         verdict = self._verdict(running, event, self.stopper)
         running.engine += time.perf_counter() - began
         if verdict.action != "go":
-            forecast = {name: [v.mean, v.sd] for name, v in verdict.forecast.items()}
+            known = {name: value for name, value in verdict.forecast.items() if value.is_finite()}
+            running.halt = Halt(event.epoch.index, verdict.action, verdict.reason, known)
+            forecast = {name: [v.mean, v.sd] for name, v in known.items()}
             self.store.append_event(
                 "verdict",
                 {
@@ -343,14 +394,21 @@ class Search:
 
     def _verdict(self, running: Running, event: Progress, stopper: Stopper) -> Verdict:
         """Synchronous optimizers number generations: there a stopper sees finished generations only, so
-        that its verdicts do not depend on who happens to be quicker."""
+        that its verdicts do not depend on who happens to be quicker. A revived trial sees what the stopper
+        saw when it revived it: the generation before it, too, but not those revived beside it."""
         work = running.work
         if work.fidelity is not None and event.epoch.index >= work.fidelity:
             return GO
+        latest = work.generation
+        if latest is not None and work.operator != "revive":
+            latest -= 1
+        beside = self._beside if latest is not None and work.operator == "revive" else ()
         peers = [
             t
             for t in self.trials.values()
-            if work.generation is None or (t.generation is not None and t.generation < work.generation)
+            if t.number != running.number
+            and t.number not in beside
+            and (latest is None or (t.generation is not None and t.generation <= latest))
         ]
         trial = Trial(
             running.number,
@@ -392,8 +450,10 @@ class Search:
     def _merge(self, running: Running, outcome: Outcome) -> Trial:
         work, number = running.work, running.number
         seconds = dict(outcome.seconds)
-        if running.engine:
-            seconds["engine"] = seconds.get("engine", 0.0) + running.engine
+        if running.engine + self._engine > 0:
+            seconds["engine"] = seconds.get("engine", 0.0) + running.engine + self._engine
+            self._engine = 0.0
+        halts = (running.halt,) if running.halt and outcome.state in ("stopped", "paused") else ()
         if work.trial is None:
             return Trial(
                 number=number,
@@ -410,12 +470,13 @@ class Search:
                 failure=outcome.failure,
                 artifact=outcome.artifact,
                 told_at=round(self.elapsed, 3),
+                halts=halts,
             )
         known = self.trials[number]
         spent = {**known.seconds}
         confirming = work.operator == "confirm" and known.state == "complete"
         for stage, value in seconds.items():
-            name = "confirm" if confirming else stage
+            name = "confirm" if confirming and stage != "engine" else stage
             spent[name] = spent.get(name, 0.0) + value
         merged = replace(known, seconds=spent, attempts=known.attempts + tuple(running.attempts))
         if outcome.state == "failed":
@@ -429,7 +490,13 @@ class Search:
         if confirming:
             tested = {k.repeat for k in merged.values if k.split == "test"}
             return replace(merged, confirmed=len(tested))
-        return replace(merged, state=outcome.state, epochs=outcome.epochs, artifact=outcome.artifact)
+        return replace(
+            merged,
+            state=outcome.state,
+            epochs=outcome.epochs,
+            artifact=outcome.artifact,
+            halts=known.halts + halts,
+        )
 
     def _know(self, work: Work, number: int, trial: Trial) -> None:
         """Fold one told trial into what the search knows, now or when it is replayed."""
@@ -451,6 +518,13 @@ class Search:
         self._open = [row for row in works if row[0] not in done]
         rounds = self.store.events("round")
         self._round = list(rounds[-1][2]["members"]) if rounds else []
+        revivals = self.store.events("revival")
+        if revivals:
+            begun = {number for ticket, number, _ in works if ticket >= revivals[-1][2]["ticket"]}
+            self._beside = frozenset(revivals[-1][2]["members"])
+            self._revival = [number for number in revivals[-1][2]["members"] if number not in begun]
+        generations = [work.generation for _, _, work in works if work.generation is not None]
+        self._generation = max(generations, default=None)
         self._next_ticket = 1 + max((t for t, _, _ in works), default=-1)
         self._next_number = 1 + max((n for _, n, _ in works), default=-1)
         new = [(ticket, number) for ticket, number, work in works if work.trial is None]
@@ -467,6 +541,9 @@ class Search:
             or (trials is not None and self._counted >= trials)
             or (seconds is not None and self.elapsed >= seconds)
         )
+
+    def _late(self) -> bool:
+        return self.budget.seconds is not None and self.elapsed >= self.budget.seconds
 
     def _overtime(self) -> bool:
         seconds = self.budget.seconds

@@ -18,6 +18,9 @@ from vilfredo.trial import Split, Trial
 Array = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
+ALIVE = ("complete", "stopped", "paused")
+"""The states of trials that can be in a front; a halted one is there by its forecast."""
+
 
 def points(
     trials: Sequence[Trial], goals: Sequence[Goal], split: Split = "validation"
@@ -126,9 +129,9 @@ def best(table: Array, violations: Array, count: int) -> Indices:
 def front(trials: Iterable[Trial], goals: Sequence[Goal], split: Split = "validation") -> list[Trial]:
     """The feasible trials that no other dominates, sorted by the first ranked goal.
 
-    Of trials with equal points all are kept. Paused, rejected and failed trials are never in a front.
+    Of trials with equal points all are kept. Rejected and failed trials are never in a front.
     """
-    alive = [t for t in trials if t.state in ("complete", "stopped")]
+    alive = [t for t in trials if t.state in ALIVE]
     table, violations, usable = points(alive, goals, split)
     keep = np.flatnonzero(usable & (violations == 0))
     if len(keep) == 0:

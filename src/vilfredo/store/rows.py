@@ -28,6 +28,8 @@ from vilfredo.trial import (
     Value,
     failure_from_json,
     failure_to_json,
+    halts_from_json,
+    halts_to_json,
 )
 
 ALL = "SELECT id FROM trials WHERE run = :run"
@@ -141,7 +143,7 @@ def insert_trial(connection: sqlite3.Connection, run: int, ticket: int, trial: T
     cursor = connection.execute(
         "INSERT INTO trials (run, ticket, number, time, genome, state, operator, seed, generation, seconds,"
         " failure_kind, failure, artifact, artifact_inside, artifact_epoch, artifact_bytes, confirmed,"
-        " told_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " told_at, halts) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             run,
             ticket,
@@ -160,6 +162,7 @@ def insert_trial(connection: sqlite3.Connection, run: int, ticket: int, trial: T
             None if trial.artifact is None else trial.artifact.bytes,
             trial.confirmed,
             float(trial.told_at),
+            dump(halts_to_json(trial.halts), "the halts of a trial") if trial.halts else "[]",
         ),
     )
     row = int(cursor.lastrowid or 0)
@@ -258,12 +261,12 @@ def read_trials(
         for row in connection.execute(
             "SELECT t.id, t.ticket, t.number, t.genome, g.json, t.state, t.operator, t.seed, t.generation,"
             " t.seconds, t.failure, t.artifact, t.artifact_inside, t.artifact_epoch, t.artifact_bytes,"
-            " t.confirmed, t.told_at FROM trials t JOIN genomes g ON g.id = t.genome"
+            " t.confirmed, t.told_at, t.halts FROM trials t JOIN genomes g ON g.id = t.genome"
             f" WHERE t.id IN ({scope}) ORDER BY t.id",
             which,
         ):
             id, ticket, number, genome, text, state, operator, seed, generation, *rest = row
-            seconds, failure, path, inside, epoch, size, confirmed, told_at = rest
+            seconds, failure, path, inside, epoch, size, confirmed, told_at, halts = rest
             if genome not in genomes:
                 genomes[genome] = json.loads(text)
             trial = Trial(
@@ -282,6 +285,7 @@ def read_trials(
                 None if path is None else Artifact(_absolute(path, inside, folder), epoch, size),
                 confirmed,
                 told_at,
+                () if halts == "[]" else halts_from_json(json.loads(halts)),
             )
             found.append((ticket, trial))
     return found

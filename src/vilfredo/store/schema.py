@@ -137,4 +137,7 @@ CREATE VIEW latest AS                    -- for people who ask with SQL: what is
   SELECT * FROM trials WHERE id IN (SELECT max(id) FROM trials GROUP BY run, number)
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+# JSON: when and why a stopper ended a training (SQLite keeps a comment as part of the column).
+_HALTS = "ALTER TABLE trials ADD COLUMN halts TEXT NOT NULL DEFAULT '[]'"
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _HALTS)
