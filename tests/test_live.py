@@ -15,8 +15,9 @@ from vilfredo.budget import Budget
 from vilfredo.goal import Goal, goal
 from vilfredo.loop import Running
 from vilfredo.protocols import Work
+from vilfredo.savings import Savings
 from vilfredo.study import Progress
-from vilfredo.trial import Epoch, Failure, Key, Trial, Value
+from vilfredo.trial import Epoch, Failure, Halt, Key, Trial, Value
 
 GOALS = (goal("error"), goal("latency"), goal("parameters", max=1e6))
 
@@ -82,9 +83,76 @@ def test_the_view_shows_all_and_fits(width):
     assert "worker 4711  trial 7  epoch 2/12, error 25 %" in text
     assert "worker 4712  trial 8  started, attempt 2" in text
     assert "trial 9  waits for a worker" in text
-    assert "90 epochs trained · 10 saved (10%)" in text
     assert "hypervolume 0." in text
     assert "knee" in text
+    assert "epochs saved" not in text  # nobody was stopped
+    assert "revived" not in text
+
+
+NASTY = "\x1b[31m3 % chance\x07 [bold]to enter[/bold] the front (forecast 0.201 ± 0.020)\nsecond line"
+
+
+def guess(mean: float, sd: float = 0.02) -> dict[str, Value]:
+    return {"error": Value(mean, sd, 1, "forecast")}
+
+
+def halted(number: int, state: str, action: str, done: int, mean: float, truth: float | None = None) -> Trial:
+    value = Value(mean, 0.02, 1, "forecast") if truth is None else Value(truth)
+    return Trial(
+        number,
+        {},
+        state,  # type: ignore[arg-type]
+        epochs=tuple(Epoch(i, {"val_error": 0.5}, 2.0) for i in range(1, done + 1)),
+        values={Key("error"): value, Key("latency"): Value(1e-3), Key("parameters"): Value(1e4)},
+        seconds={"train": 2.0 * done, "engine": 0.01},
+        halts=(Halt(2, action, NASTY, guess(mean)),),  # type: ignore[arg-type]
+        told_at=float(number),
+    )
+
+
+HALTED = [
+    *TRIALS,
+    halted(7, "stopped", "stop", 2, 0.2),
+    halted(8, "paused", "pause", 2, 0.005),
+    halted(9, "complete", "pause", 12, 0.2, 0.21),
+    halted(10, "complete", "pause", 12, 0.2, 0.3),
+]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_view_shows_what_was_stopped_and_what_that_saved(width):
+    state = live.standing(HALTED, GOALS, 12)
+    text = drawn(live.picture("digits · run 3", progress(), state, GOALS, 12, width), width)
+    lines = text.splitlines()
+    assert max(len(line) for line in lines) <= width
+    assert "1 stopped · 1 paused · 2 revived" in text
+    assert "28 epochs trained" in text
+    whole = " ".join(text.split())
+    assert "20 epochs saved (42 %), 40.0 s net · engine 40 ms (0.071 % of training)" in whole
+    assert "forecasts of error: 2 measured later, off by 5.50 % on average, 1 of 2 within their 90 %" in whole
+    shown = [line for line in lines if line.startswith(("paused ", "stopped "))]
+    assert [line.split()[:3] for line in shown] == [["paused", "trial", "8"], ["stopped", "trial", "7"]]
+    assert "after epoch 2:  [31m3 % chance  [bold]to"[: width - 28] in shown[0]
+    assert "\x1b" not in text
+    assert "\x07" not in text
+    assert " fc." in text
+    assert "paused (epoch" in whole
+
+
+def test_the_view_fits_into_few_lines():
+    many = [trial(n, 0.5 - n / 100, (n + 1) * 1e-4) for n in range(40)]
+    state = live.standing([*many, *HALTED[-4:]], GOALS, 12)
+    assert len(state.halted) == 2
+    for height in (24, 40):
+        text = drawn(live.picture("digits", progress(), state, GOALS, 12, 100, height), 100)
+        assert len(text.splitlines()) <= height
+        assert "Ctrl-C stops" in text
+
+
+def test_accounts_of_a_run_without_stopper_are_empty():
+    assert live.accounts(Savings(trained=90), [], GOALS) == []
+    (line,) = live.accounts(Savings(stopped=1, trained=3, saved=1, engine_seconds=5.0), [], GOALS)
+    assert line == "1 epoch saved (25 %), 5.0 s lost · engine 5.0 s (0 % of training)"
 
 
 def test_an_empty_view():
@@ -147,6 +215,12 @@ def test_plain_lines():
         len(text)
     )
     assert "timeout: was stopped after 10 s" in live.line(TRIALS[5], GOALS, 1.0)
+    stopped = live.line(HALTED[7], GOALS, 1.0)
+    assert "stopped    error 20 % ± 2 fc.  latency 1 ms  parameters 10 k  after epoch 2:" in stopped
+    assert "3 % chance  [bold]to enter[/bold] the front (forecast 0.201 ± 0.020)" in stopped
+    assert stopped.isprintable()
+    assert "error 21 % (forecast 20 % ± 2)" in live.line(HALTED[9], GOALS, 1.0)
+    assert live.why(Halt(3, "stop")) == "after epoch 3"
     assert "\n" not in live.line(TRIALS[5], GOALS, 1.0)
 
 
@@ -158,6 +232,9 @@ def test_a_line_is_printed_for_what_is_news():
     steps = [replace(new, confirmed=n) for n in (0, 0, 1, 1, 2, 3, 3)]
     assert [live.is_news(b, a, 3) for a, b in itertools.pairwise(steps)] == [False] * 4 + [True, False]
     assert not live.is_news(new, known, 0)
+    once = HALTED[8]
+    assert not live.is_news(once, once, 3)
+    assert live.is_news(replace(once, halts=once.halts * 2), once, 3)
 
 
 class Terminal(io.StringIO):

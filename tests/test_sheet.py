@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from vilfredo.goal import goal
 from vilfredo.sheet import BARS, sheet, sparkline
-from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Key, Trial, Value
+from vilfredo.trial import Artifact, Attempt, Epoch, Failure, Halt, Key, Trial, Value
 
 GOALS = (goal("error", max=0.05), goal("energy"))
 
@@ -74,6 +74,34 @@ def test_a_sheet_holds_all_that_is_known():
     ):
         assert part in text, part
     assert "bias" not in text
+
+
+def test_a_sheet_says_when_and_why_training_was_halted():
+    guess = Value(0.087, 0.004, 1, "forecast")
+    halts = (
+        Halt(2, "pause", "9 % chance\x1b[2J to enter\nthe front", {"error": guess}),
+        Halt(4, "stop", "hopeless", {"error": guess, "energy": Value(2e-6, 0.0, 1, "forecast")}),
+        Halt(5, "stop"),
+    )
+    values = {Key("error"): guess, Key("energy"): Value(3e-6)}
+    stopped = Trial(1, {}, "stopped", values=values, halts=halts)
+    assert "forecast" in sheet(stopped, {}, GOALS).split("Early")[0]
+    assert sheet(stopped, {}, GOALS).split("Early termination\n")[1].split("\n\n")[0].splitlines() == [
+        "  paused after epoch 2: 9 % chance [2J to enter the front",
+        "    forecast error 8.7 % ± 0.4",
+        "  stopped after epoch 4: hopeless",
+        "    forecast error 8.7 % ± 0.4",
+        "    forecast energy 2 µJ, measured later 3 µJ",
+        "  stopped after epoch 5",
+    ]
+    for truth, word in ((0.09, "within"), (0.1, "outside")):
+        revived = Trial(1, {}, "complete", values={Key("error"): Value(truth)}, halts=halts[:1])
+        text = sheet(revived, {}, GOALS)
+        assert (
+            f"measured later {'9' if truth < 0.1 else '10'} % ({word} the forecast's 90 % interval)" in text
+        )
+        assert "later trained in full" in text
+    assert "Early termination" not in sheet(Trial(1, {}, "complete"), {}, GOALS)
 
 
 def test_an_ancestor_is_unfolded_once_and_only_so_deep():

@@ -15,7 +15,8 @@ import numpy as np
 from vilfredo import pareto
 from vilfredo.goal import Goal
 from vilfredo.loop import Running
-from vilfredo.trial import Epoch, Trial
+from vilfredo.savings import Calibration, Savings, calibrations, checks, last_forecast, savings
+from vilfredo.trial import Epoch, Halt, Trial, Value
 from vilfredo.units import duration, show
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from vilfredo.study import Progress
 
 ROWS = 8  # of the front that are shown
+HALTS = 3  # the latest that are shown
 PAUSE = 0.5  # seconds between two looks
 FRESH = 1.0  # seconds for which a computed front is good enough
 
@@ -39,21 +41,26 @@ class Watched(Protocol):
 
 @dataclass(frozen=True)
 class Standing:
-    """The front so far, what it is worth, and how many networks have been told."""
+    """The front so far, what it is worth, how many networks have been told, and what stopping early came to;
+    `halted` are the latest of those that are stopped or paused, newest first."""
 
     front: Sequence[Trial] = ()
     volume: float | None = None
     states: Mapping[str, int] = field(default_factory=dict)
+    savings: Savings = field(default_factory=Savings)
+    checked: Sequence[Calibration] = ()
+    halted: Sequence[Trial] = ()
 
 
-def standing(trials: Sequence[Trial], goals: Sequence[Goal]) -> Standing:
+def standing(trials: Sequence[Trial], goals: Sequence[Goal], epochs: int = 0) -> Standing:
     """`volume` is the share of the box between the best and the worst value of each goal, over all
-    candidates within the limits so far, that the front dominates; None while there is no such box."""
+    candidates within the limits so far, that the front dominates; None while there is no such box.
+    `epochs` is the length of full training."""
     states: dict[str, int] = {}
     for trial in trials:
         states[trial.state] = states.get(trial.state, 0) + 1
     front = pareto.front(trials, goals)
-    alive = [t for t in trials if t.state in ("complete", "stopped")]
+    alive = [t for t in trials if t.state in pareto.ALIVE]
     table, violations, usable = pareto.points(alive, goals)
     good = table[usable & (violations == 0)]
     volume = None
@@ -62,7 +69,15 @@ def standing(trials: Sequence[Trial], goals: Sequence[Goal]) -> Standing:
         span = np.where(worst > ideal, worst - ideal, 1.0)
         members, _, _ = pareto.points(front, goals)
         volume = pareto.hypervolume((members - ideal) / span, np.ones(good.shape[1]))
-    return Standing(front, volume, states)
+    halted = [t for t in trials if t.halts and t.state in ("stopped", "paused")]
+    return Standing(
+        front=front,
+        volume=volume,
+        states=states,
+        savings=savings(trials, epochs),
+        checked=calibrations(checks(trials, goals), goals),
+        halted=halted[: -HALTS - 1 : -1],
+    )
 
 
 def is_plain(stream: TextIO) -> bool:
@@ -80,24 +95,46 @@ def line(trial: Trial, goals: Sequence[Goal], elapsed: float) -> str:
     for goal in goals:
         value = trial.value(goal.name)
         if value is not None:
-            parts.append(f"{goal.name} {show(value.mean, goal.unit)}")
+            parts.append(f"{goal.name} {_told(value, trial, goal)}")
     for goal in goals:
         value = trial.value(goal.name, "test") if trial.confirmed else None
         if value is not None:
             parts.append(f"{goal.name} (test) {show(value.mean, goal.unit, value.sd)}")
+    if trial.halts and trial.state in ("stopped", "paused"):
+        parts.append(why(trial.halts[-1]))
     return "  ".join(parts)
 
 
+def _told(value: Value, trial: Trial, goal: Goal) -> str:
+    """A forecast with its spread; a measured value with what had been forecast before it was known."""
+    if value.origin == "forecast":
+        return show(value.mean, goal.unit, value.sd) + _mark("forecast")
+    halt = None if trial.confirmed or trial.state != "complete" else last_forecast(trial, goal.name)
+    text = show(value.mean, goal.unit)
+    if halt is None:
+        return text
+    guess = halt.forecast[goal.name]
+    return f"{text} (forecast {show(guess.mean, goal.unit, guess.sd)})"
+
+
+def why(halt: Halt, width: int = 120) -> str:
+    """After which epoch, and the reason as the stopper gives it: "after epoch 2: 3 % chance to …"."""
+    reason = _short(halt.reason, width)
+    return f"after epoch {halt.epoch}" + (f": {reason}" if reason else "")
+
+
 def is_news(trial: Trial, before: Trial | None, confirm: int) -> bool:
-    """Whether a told trial deserves a line: it is new, its state is another one, or it has just been
-    confirmed with all `confirm` training seeds. `before` is what was known of it."""
-    if before is None or trial.state != before.state:
+    """Whether a told trial deserves a line: it is new, its state is another one, it was halted once more,
+    or it has just been confirmed with all `confirm` training seeds. `before` is what was known of it."""
+    if before is None or trial.state != before.state or len(trial.halts) > len(before.halts):
         return True
     return before.confirmed < confirm <= trial.confirmed
 
 
 def _short(text: str, width: int) -> str:
+    """The first line, without what would move a terminal's cursor."""
     first = text.strip().splitlines()[0] if text.strip() else ""
+    first = "".join(c if c.isprintable() else " " for c in first)
     return first if len(first) <= width else first[: width - 1] + "…"
 
 
@@ -134,9 +171,15 @@ def metric(epoch: Epoch, goals: Sequence[Goal]) -> str:
 
 
 def picture(
-    title: str, progress: Progress, state: Standing, goals: Sequence[Goal], epochs: int = 0, width: int = 80
+    title: str,
+    progress: Progress,
+    state: Standing,
+    goals: Sequence[Goal],
+    epochs: int = 0,
+    width: int = 80,
+    height: int = 0,
 ) -> RenderableType:
-    """The whole view for a terminal of `width` columns."""
+    """The whole view for a terminal of `width` columns and `height` lines (0: as many as are needed)."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
@@ -151,15 +194,18 @@ def picture(
     head.add_row(Text(title, style="bold"), Text(clock))
     bar = Table.grid(expand=True)  # by itself a bar does not end its line
     bar.add_row(ProgressBar(total=1.0, completed=min(1.0, spent), width=width))
+    foot = [_worth(state), *accounts(state.savings, state.checked, goals)]
+    others = 10 + len(foot) + len(state.halted) + max(1, len(progress.running))
+    rows = min(ROWS, max(3, height - others)) if height else ROWS
     return Group(
         head,
         bar,
         Text(_counts(progress, state), overflow="ellipsis", no_wrap=True),
         Text(""),
-        _workers(progress, goals, epochs),
+        _workers(progress, state, goals, epochs),
         Text(""),
-        front_table(state.front, goals, most=ROWS, width=width),
-        Text(_savings(progress, state), overflow="ellipsis", no_wrap=True),
+        front_table(state.front, goals, most=rows, width=width),
+        *(Text(text) for text in foot if text),
         Text("Ctrl-C stops; what is finished is kept.", style="dim"),
     )
 
@@ -170,37 +216,72 @@ def _counts(progress: Progress, state: Standing) -> str:
     for name in ("stopped", "paused", "rejected"):
         if state.states.get(name):
             parts.append(f"{state.states[name]} {name}")
+        if name == "paused" and state.savings.revived:
+            parts.append(f"{state.savings.revived} revived")
     if progress.failures:
         kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(progress.failures.items()))
         parts.append(f"{sum(progress.failures.values())} failed ({kinds})")
     return " · ".join(parts)
 
 
-def _workers(progress: Progress, goals: Sequence[Goal], epochs: int) -> RenderableType:
+def _workers(progress: Progress, state: Standing, goals: Sequence[Goal], epochs: int) -> RenderableType:
+    """What each worker does, and whom the stopper halted last."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table.grid(padding=(0, 2))
+    table = Table.grid(padding=(0, 2), expand=True)
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
-    table.add_column(no_wrap=True, overflow="ellipsis")
+    table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
     for running in progress.running:
         worker = f"worker {running.worker}" if running.worker else "–"
-        table.add_row(worker, f"trial {running.number}", doing(running, epochs, goals))
+        table.add_row(worker, f"trial {running.number}", Text(doing(running, epochs, goals)))
     if not progress.running:
         table.add_row("no worker computes", "", "")
+    for trial in state.halted:
+        halt = trial.halts[-1]
+        done = {"pause": "paused", "stop": "stopped"}[halt.action]
+        table.add_row(done, f"trial {trial.number}", Text(why(halt)), style="dim")
     return table
 
 
-def _savings(progress: Progress, state: Standing) -> str:
+def _worth(state: Standing) -> str:
     parts = []
     if state.volume is not None:
         parts.append(f"hypervolume {state.volume:.3f}")
-    if progress.epochs_spent:
-        parts.append(f"{progress.epochs_spent} epochs trained")
-    if progress.epochs_saved:
-        share = progress.epochs_saved / (progress.epochs_saved + progress.epochs_spent)
-        parts.append(f"{progress.epochs_saved} saved ({share:.0%})")
+    if state.savings.trained:
+        parts.append(_count(state.savings.trained, "epoch") + " trained")
     return " · ".join(parts)
+
+
+def accounts(saved: Savings, checked: Sequence[Calibration], goals: Sequence[Goal]) -> list[str]:
+    """What stopping early came to, a line; and for each goal how the forecasts compare with what was
+    measured later. Empty where nobody was ever halted."""
+    if not saved.halted:
+        return []
+    net = f"{duration(abs(saved.net_seconds))} {'net' if saved.net_seconds >= 0 else 'lost'}"
+    first = (
+        f"{_count(saved.saved, 'epoch')} saved ({percent(saved.share)}), {net}"
+        f" · engine {duration(saved.engine_seconds)} ({percent(saved.engine_share)} of training)"
+    )
+    units = {goal.name: goal.unit for goal in goals}
+    lines = [first]
+    for row in checked:
+        off = show(row.error, units[row.goal])
+        text = f"forecasts of {row.goal}: {row.count} measured later, off by {off} on average"
+        if row.spread:
+            text += f", {row.within} of {row.spread} within their 90 % interval"
+        lines.append(text)
+    return lines
+
+
+def percent(share: float) -> str:
+    """A share in per cent, two digits."""
+    return f"{share * 100:.0f} %" if share >= 0.0995 else f"{share * 100:.2g} %"
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def front_table(
@@ -257,7 +338,7 @@ def cells(front: Sequence[Trial], goals: Sequence[Goal]) -> list[list[str]]:
         if trial.operator == "baseline":
             remarks.append("baseline")
         if trial.state != "complete":
-            remarks.append(trial.state)
+            remarks.append(trial.state + (f" (epoch {trial.epochs[-1].index})" if trial.epochs else ""))
         rows.append([*row, ", ".join(remarks)])
     return rows
 
@@ -280,11 +361,11 @@ def watching(study: Watched, title: str, epochs: int, console: Console) -> Itera
         try:
             progress = study.progress()
             if time.monotonic() - looked > FRESH:
-                state = standing(study.trials(), study.goals)
+                state = standing(study.trials(), study.goals, epochs)
                 looked = time.monotonic()
         except RuntimeError:  # the search changed a table while it was read: look again later
             return None
-        return picture(title, progress, state, study.goals, epochs, console.width)
+        return picture(title, progress, state, study.goals, epochs, console.width, console.height)
 
     def draw() -> None:
         while not done.wait(PAUSE):

@@ -8,7 +8,8 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from vilfredo.goal import Goal
-from vilfredo.trial import JSON, Epoch, Key, Trial, Value
+from vilfredo.savings import WITHIN
+from vilfredo.trial import JSON, Epoch, Halt, Key, Trial, Value
 from vilfredo.units import between, duration, show
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -31,6 +32,7 @@ def sheet(
     parts = [
         _head(trial),
         _section("Values", _values(trial, goals)),
+        _section("Early termination", _halts(trial, goals)),
         _section("Ancestry", _ancestry(trial, trials, goals)),
         _section("Curve", _curves(trial.epochs, width - 36)),
         _section("Layers", _layers(layers) or [line for line in (no_layers,) if line]),
@@ -93,6 +95,33 @@ def _how(key: Key, value: Value, unit: str, over: bool) -> str:
         parts.append(f"range {between(value.low, value.high, unit)}")
     parts.append("beyond the limit" if over else "")
     return ", ".join(part for part in parts if part)
+
+
+def _halts(trial: Trial, goals: Sequence[Goal]) -> list[str]:
+    """Each time that the stopper halted it: when, why, what it forecast, and what was measured later."""
+    rows = []
+    for halt in trial.halts:
+        done = {"pause": "paused", "stop": "stopped"}[halt.action]
+        reason = " ".join(halt.reason.split())
+        rows.append(f"{done} after epoch {halt.epoch}" + (f": {reason}" if reason else ""))
+        rows += [f"  {row}" for row in _forecasts(halt, trial, goals)]
+    if trial.halts and trial.state == "complete":
+        rows.append("later trained in full")
+    return ["".join(c if c.isprintable() else " " for c in row) for row in rows]
+
+
+def _forecasts(halt: Halt, trial: Trial, goals: Sequence[Goal]) -> Iterator[str]:
+    for goal in goals:
+        if goal.name not in halt.forecast:
+            continue
+        guess, real = halt.forecast[goal.name], trial.values.get(Key(goal.name))
+        text = f"forecast {goal.name} {show(guess.mean, goal.unit, guess.sd)}"
+        if real is not None and real.origin == "measured":
+            text += f", measured later {show(real.mean, goal.unit)}"
+            if guess.sd > 0:
+                inside = abs(real.mean - guess.mean) <= WITHIN * guess.sd
+                text += f" ({'within' if inside else 'outside'} the forecast's 90 % interval)"
+        yield text
 
 
 def _ancestry(trial: Trial, trials: Mapping[int, Trial], goals: Sequence[Goal]) -> list[str]:
