@@ -214,6 +214,18 @@ def test_stopped_without_checkpoints_leaves_out_what_it_cannot_measure():
     assert "latency" in outcome.notes[0]
 
 
+def test_stopped_without_checkpoints_takes_goals_that_are_metrics():
+    class Telling(Walk):
+        def train(self, work, seed, resume, parents):
+            for snapshot in super().train(work, seed, resume, parents):
+                yield replace(snapshot, metrics={**snapshot.metrics, "latency": 0.5})
+
+    outcome = evaluate(Telling(checkpoints=False), task(), on_epoch=at(1, Verdict("stop")))
+    assert outcome.values[Key("latency", fidelity=1)] == Value(0.5)
+    assert "error" in outcome.notes[0]
+    assert "latency" not in outcome.notes[0]
+
+
 def test_after_the_last_epoch_a_verdict_comes_too_late():
     outcome = evaluate(Walk(), task(), on_epoch=at(3, Verdict("stop", {"error": Value(0.3)})))
     assert outcome.state == "complete"

@@ -214,8 +214,15 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
                 record.values[key] = replace(value, origin="forecast")
                 asked.remove(name)
         if asked and (model := _model_as_it_is(record, trained, weights)) is None:
-            names = ", ".join(sorted(asked))
-            record.notes.append(f"halted after epoch {trained} without a checkpoint to measure {names} on")
+            metrics = record.full[-1].metrics
+            for name in sorted(asked & set(metrics)):  # as good as measured: it is the training's own
+                record.values[Key(name, work.split, fidelity, work.noise, work.repeat)] = Value(metrics[name])
+                asked.remove(name)
+            if asked:
+                names = ", ".join(sorted(asked))
+                record.notes.append(
+                    f"halted after epoch {trained} without a checkpoint to measure {names} on"
+                )
             asked.clear()
     if asked or not halted:
         _measure(record, model, asked, fidelity, quiet)
