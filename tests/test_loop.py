@@ -240,6 +240,17 @@ def test_paused_members_of_the_front_are_trained_in_full(tmp_path: Path) -> None
     assert "paused" in {t.state for t in search.trials.values()}
 
 
+def test_what_a_stopper_remarks_is_kept_once(tmp_path: Path) -> None:
+    class Blind(Halting):
+        def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
+            return Verdict(reason="no metric of a goal")
+
+    search = searching(tmp_path / "a.db", stopper=Blind("stop", []))
+    list(search)
+    events = search.store.events("note")
+    assert [data for _, _, data in events] == [{"trial": 0, "note": "no metric of a goal"}]
+
+
 def test_nobody_is_revived_when_time_is_over(tmp_path: Path) -> None:
     class Stubborn(Halting):
         def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:

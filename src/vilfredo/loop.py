@@ -116,6 +116,7 @@ class Search:
         self._revival: list[int] = []  # those that a synchronous search revives together
         self._beside: frozenset[int] = frozenset()  # all who were revived together with them
         self._generation: int | None = None  # the latest that was asked for
+        self._notes: set[str] | None = None  # what stoppers have remarked
         self._engine = 0.0  # seconds that the stopper took for nobody in particular
         self._next_ticket = 0
         self._next_number = 0
@@ -376,7 +377,10 @@ class Search:
         began = time.perf_counter()
         verdict = self._verdict(running, event, self.stopper)
         running.engine += time.perf_counter() - began
-        if verdict.action != "go":
+        if verdict.action == "go":
+            if verdict.reason:
+                self._note(running.number, verdict.reason)
+        else:
             known = {name: value for name, value in verdict.forecast.items() if value.is_finite()}
             running.halt = Halt(event.epoch.index, verdict.action, verdict.reason, known)
             forecast = {name: [v.mean, v.sd] for name, v in known.items()}
@@ -391,6 +395,14 @@ class Search:
                 },
             )
         self.executor.reply(running.ticket, verdict)
+
+    def _note(self, number: int, text: str) -> None:
+        """A remark of the stopper that is no verdict; each text once."""
+        if self._notes is None:
+            self._notes = {str(data["note"]) for _, _, data in self.store.events("note")}
+        if text not in self._notes:
+            self._notes.add(text)
+            self.store.append_event("note", {"trial": number, "note": text})
 
     def _verdict(self, running: Running, event: Progress, stopper: Stopper) -> Verdict:
         """Synchronous optimizers number generations: there a stopper sees finished generations only, so

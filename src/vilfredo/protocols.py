@@ -92,7 +92,10 @@ class Optimizer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a stopper says after an epoch, with what it forecasts for the full training."""
+    """What a stopper says after an epoch, with what it forecasts for the full training.
+
+    A reason to go on is a remark for the user, such as that there is no metric to go by; it is kept once.
+    """
 
     action: Literal["go", "pause", "stop"] = "go"
     forecast: Mapping[str, Value] = field(default_factory=dict)  # by goal, origin "forecast"
