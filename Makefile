@@ -29,6 +29,7 @@ $(BIN)/python:
 
 .venv/.all: .venv/.test
 	$(PIP) --editable '.[test-all,bench,lint,docs]'
+	$(PIP) --no-deps 'syne-tune>=0.16'
 	@touch $@
 
 install: .venv/.all
