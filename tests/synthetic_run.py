@@ -8,7 +8,7 @@ import numpy as np
 
 from vilfredo.goal import Goal, goal
 from vilfredo.report.page import ReportData, important
-from vilfredo.trial import Attempt, Epoch, Failure, Key, Trial, Value
+from vilfredo.trial import Attempt, Epoch, Failure, Halt, Key, Trial, Value
 
 GOALS = (goal("error"), goal("latency", max="4 ms"), goal("parameters"), goal("energy", ranked=False))
 NASTY = "</script><script>alert(1)</script><img src=x onerror=alert(2)>&amp;\u2028"
@@ -24,7 +24,8 @@ CAUSES = (
 
 
 def trials(count: int, epochs: int = 20, seed: int = 0, stopped: bool = False) -> list[Trial]:
-    """`count` trials of a made-up evolution: children are like their parents, and mostly a little better."""
+    """`count` trials of a made-up evolution: children are like their parents, and mostly a little better.
+    With `stopped` some were stopped or paused early, with forecasts, and some went on later."""
     rng = np.random.default_rng(seed)
     made: list[Trial] = []
     skill: dict[int, tuple[float, float]] = {}
@@ -89,10 +90,24 @@ def _trial(
         return Trial(state="rejected", values=values, told_at=clock, seconds={"preview": 0.01}, **common)
     ran = epochs
     state = "complete"
-    if stopped and fate < 0.3:
-        ran, state = max(1, epochs // 4), "stopped"
-        values[Key("error")] = Value(error + 0.01, 0.012, origin="forecast")
-    else:
+    halts: tuple[Halt, ...] = ()
+    if stopped and operator != "baseline" and fate < 0.65:
+        spread = 0.004 + 0.02 * error
+        guess = {"error": Value(error + spread * float(rng.normal(0, 1.2)), spread, origin="forecast")}
+        chance = f"{int(100 * rng.random() ** 3)} % chance to enter the front "
+        chance += NASTY if number % 9 == 0 else f"(forecast {guess['error'].mean:.3f} ± {spread:.3f})"
+        if fate < 0.25:
+            halts = (Halt(max(1, epochs // 4), "stop", chance, guess),)
+            state = "stopped"
+        else:
+            halts = (Halt(max(1, epochs // 10), "pause", chance, guess),)
+            state = "paused" if fate < 0.5 else "complete"
+        if fate > 0.6:  # paused twice before it was trained in full
+            halts = (*halts, Halt(max(1, epochs // 2), "pause", chance, guess))
+        if state != "complete":
+            ran = halts[-1].epoch
+            values |= {Key(name): value for name, value in guess.items()}
+    if state == "complete":
         values[Key("error")] = Value(error)
         values[Key("error", repeat=1)] = Value(error + 0.002) if number % 50 == 1 else Value(error)
         values[Key("error", "test")] = Value(error * 1.06)
@@ -119,6 +134,7 @@ def _trial(
         seconds={"preview": 0.002, "train": (0.2 + size) * ran, "measure": 0.4, "engine": 0.01 * stopped},
         attempts=(*lost, Attempt(len(lost) + 1, 78, (0.2 + size) * ran)),
         confirmed=2 if state == "complete" else 0,
+        halts=halts,
         told_at=clock,
         **common,
     )

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 import synthetic_run as made
 from vilfredo import pareto
 from vilfredo.goal import goal
+from vilfredo.report import early as halting
 from vilfredo.report import payload
 from vilfredo.report.page import ReportData, important, render
-from vilfredo.trial import Epoch, Failure, Key, Trial, Value
+from vilfredo.savings import savings
+from vilfredo.trial import Epoch, Failure, Halt, Key, Trial, Value
 
 
 class Elements(HTMLParser):
@@ -103,15 +105,16 @@ def test_text_that_no_file_can_hold_is_replaced():
     assert "half ? of a pair" in page.encode().decode()
 
 
-def test_size_of_a_thousand_trials_with_twenty_epochs():
-    data = made.data(1_000, epochs=20)
+@pytest.mark.parametrize("stopped", [False, True])
+def test_size_of_a_thousand_trials_with_twenty_epochs(stopped):
+    data = made.data(1_000, epochs=20, stopped=stopped)
     page = render(data)
     assert len(page.encode()) < 1_000_000
     kept = content(page)["detail"]["kept"]
     front = pareto.front(data.trials, data.goals)
     assert {str(t.number) for t in front} <= kept.keys()
     best = kept[str(front[0].number)]
-    assert len(best["epochs"]["curves"]["2"]) == 20
+    assert len(best["epochs"]["curves"]["2"]) == len(front[0].epochs)
     assert len(best["layers"]) == len(made.layers())
 
 
@@ -162,24 +165,91 @@ def test_hypervolume_of_maximised_goals_has_the_reference_below():
     assert history["ideal"] == {"reward": 2, "latency": 1}
 
 
-def test_epochs_saved_are_those_not_trained():
-    epochs = tuple(Epoch(i, {"loss": 1.0}, 2.0) for i in (1, 2, 3))
-    cut = Trial(0, {}, "stopped", epochs=epochs, seconds={"engine": 1.0})
-    whole = Trial(1, {}, "complete", epochs=epochs)
-    saved = payload.savings([cut, whole], (goal("error"),), 10)
-    assert saved is not None
-    assert (saved["epochs"], saved["seconds"], saved["engine"]) == (7, 14, 1)
-    assert payload.savings([whole], (goal("error"),), 10) is None
-
-
-def test_forecasts_are_checked_where_the_truth_came_out():
-    values = {
-        Key("error", fidelity=3): Value(0.3, 0.05, origin="forecast"),
-        Key("error"): Value(0.25),
+def test_early_termination_is_told_in_figures(page):
+    told = content(page)["early"]
+    trials = made.data(200, stopped=True).trials
+    saved = savings(trials, 20)
+    assert (told["stopped"], told["paused"], told["revived"]) == (saved.stopped, saved.paused, saved.revived)
+    assert (told["epochs"], told["trained"]) == (saved.saved, saved.trained)
+    assert told["seconds"] - told["engine"] == pytest.approx(saved.net_seconds, rel=1e-3)
+    assert told["training"] == pytest.approx(saved.train_seconds, rel=1e-3)
+    lengths = told["lengths"]["kinds"]
+    assert told["lengths"]["width"] == 1
+    assert {kind: sum(bars) for kind, bars in lengths.items()} == {
+        "complete": sum(t.state == "complete" and not t.halts for t in trials),
+        "revived": saved.revived,
+        "stopped": saved.stopped,
+        "paused": saved.paused,
     }
-    saved = payload.savings([Trial(0, {}, "complete", values=values)], (goal("error"),), 10)
-    assert saved is not None
-    assert saved["checked"] == [["error", 1, pytest.approx(0.05)]]
+    assert lengths["stopped"][4] == saved.stopped
+    assert lengths["paused"][1] == saved.paused
+
+
+def test_a_run_without_stopper_says_nothing_of_it():
+    assert content(render(made.data(50)))["early"] is None
+
+
+def test_forecasts_are_compared_with_what_was_measured(page):
+    data, trials = content(page), made.data(200, stopped=True).trials
+    told, rows = data["early"], {n: row for row, n in enumerate(data["trials"]["number"])}
+    revived = [t for t in trials if t.halts and t.state == "complete"]
+    points = {point[0]: point[1:] for point in told["points"]}
+    assert points.keys() == {rows[t.number] for t in revived}
+    for t in revived:
+        guess, real = t.halts[-1].forecast["error"], t.values[Key("error")]
+        place, epoch, mean, sd, measured = points[rows[t.number]]
+        assert (place, epoch) == (0, t.halts[-1].epoch)
+        assert (mean, sd, measured) == pytest.approx((guess.mean, guess.sd, real.mean), rel=1e-2)
+    ((place, count, off, spread, within),) = told["calibration"]
+    assert (place, count, spread) == (0, len(revived), len(revived))
+    assert off == pytest.approx(np.mean([abs(p[2] - p[4]) for p in points.values()]), rel=0.02)
+    assert 0.4 < within / spread < 1
+
+
+def test_who_was_halted_and_why(page):
+    data = content(page)
+    trials = {t.number: t for t in made.data(200, stopped=True).trials}
+    rows = data["early"]["rows"]
+    assert data["early"]["left"] == 0
+    assert {data["trials"]["number"][row[0]] for row in rows} == {n for n, t in trials.items() if t.halts}
+    assert [row[0] for row in rows] == sorted((row[0] for row in rows), reverse=True)
+    for place, times, epoch, good, reason, forecast in rows:
+        trial = trials[data["trials"]["number"][place]]
+        halt = trial.halts[-1]
+        assert (times, epoch, good) == (len(trial.halts), halt.epoch, halt.action == "stop")
+        assert reason == halt.reason.strip().splitlines()[0]
+        assert forecast["0"][0] == pytest.approx(halt.forecast["error"].mean, rel=1e-4)
+        assert (forecast["0"][2] is None) == (trial.state != "complete")
+    assert any("<script>" in row[4] for row in rows)  # as data; what is made of it the browser test sees
+
+
+def test_a_long_list_of_halted_networks_keeps_those_that_were_checked(monkeypatch):
+    monkeypatch.setattr(halting, "ROWS", 30)
+    monkeypatch.setattr(halting, "POINTS", 10)
+    trials = made.trials(300, stopped=True)
+    told = halting.early(trials, made.GOALS, 20)
+    assert told is not None
+    assert len(told["rows"]) == 30
+    assert told["left"] == sum(bool(t.halts) for t in trials) - 30
+    assert all(row[5]["0"][2] is not None for row in told["rows"])
+    assert 1 <= len(told["points"]) <= 10
+    assert told["calibration"][0][1] > 10
+
+
+def test_long_trainings_are_shown_in_few_bars():
+    epochs = tuple(Epoch(i, {"loss": 1.0}, 1.0) for i in range(1, 251))
+    trials = [
+        Trial(0, {}, "complete", epochs=epochs),
+        Trial(1, {}, "stopped", epochs=epochs[:7]),
+        Trial(2, {}, "stopped", epochs=epochs[:8]),
+    ]
+    told = halting.early(trials, (goal("error"),), 250)
+    assert told is not None
+    assert told["lengths"]["width"] == 7
+    assert told["lengths"]["kinds"]["stopped"][:2] == [1, 1]
+    assert told["lengths"]["kinds"]["complete"][-1] == 1
+    assert len(told["lengths"]["kinds"]["complete"]) <= halting.BINS
+    assert told["rows"] == [[2, 1, 8, 1, "", {}], [1, 1, 7, 1, "", {}]]  # of a run that kept no halts
 
 
 def test_what_was_not_confirmed_is_marked():
@@ -189,8 +259,21 @@ def test_what_was_not_confirmed_is_marked():
         Trial(1, {}, "complete", values={Key("error", fidelity=2): Value(0.2), Key("latency"): Value(0.2)}),
         Trial(2, {}, "complete", values={Key("error"): Value(0.1), Key("latency"): Value(0.3)}),
     ]
+    trials.append(replace(trials[0], number=3, state="paused"))
     columns = payload.columns(trials, (goal("error"), goal("latency")))
-    assert columns["partial"] == [0, 1]
+    assert columns["partial"] == [0, 1, 3]
+    assert columns["forecast"] == [[0, 3], []]
+
+
+def test_without_scripts_forecasts_are_marked_too():
+    values = {Key("error"): Value(0.3, 0.05, origin="forecast")}
+    halts = (Halt(2, "stop", made.NASTY, {"error": values[Key("error")]}),)
+    page = render(ReportData("x", (goal("error"),), [Trial(0, {}, "stopped", values=values, halts=halts)]))
+    assert "<td>30 % ± 5 (forecast)</td>" in page
+    assert len(Elements(page).texts["script"]) == 2
+    assert content(page)["detail"]["kept"]["0"]["halts"] == [
+        [2, 1, payload.first_line(made.NASTY), {"0": [0.3, 0.05, None]}]
+    ]
 
 
 def test_failures_are_counted_by_kind_and_first_line():

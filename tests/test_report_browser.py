@@ -13,6 +13,7 @@ import pytest
 import synthetic_run as made
 from vilfredo import pareto, units
 from vilfredo.report.page import render
+from vilfredo.savings import calibrations, checks, savings
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -244,7 +245,7 @@ def test_every_part_is_there(page, file, data):
         "goals",
         "curves",
         "progress",
-        "savings",
+        "early",
         "failures",
         "again",
     ):
@@ -258,11 +259,63 @@ def test_every_part_is_there(page, file, data):
     assert "vilfredo search board.toml" in page.text("#again")
     assert "2.13.0" in page.text("#again")
     assert "reference point" in page.text("#progress")
-    assert "epochs saved" in page.text("#savings")
     assert page.run("return document.querySelectorAll('#goals path.line:not(.chosen)').length") > 1
     assert page.run("return document.querySelectorAll('#curves path.line').length") > 1
     assert page.text("#title").startswith("Fashion-MNIST on a small board </script><script>alert(1)")
     assert page.run("return document.images.length + document.scripts.length") == 2
+
+
+def test_early_termination_is_shown(page, file, data):
+    page.open(file)
+    saved, trials = savings(data.trials, data.epochs), {t.number: t for t in data.trials}
+    text = page.text("#early")
+    assert f"{saved.saved:,} of {saved.saved + saved.trained:,}" in text
+    assert units.duration(saved.net_seconds) in text
+    assert units.duration(saved.engine_seconds) in text
+    revived = [t for t in data.trials if t.halts and t.state == "complete"]
+    (told,) = calibrations(checks(data.trials, data.goals), data.goals)
+    assert f"off by {units.show(told.error, 'fraction')}" in text
+    assert f"{told.within} of {told.spread}" in text
+    marks = page.all("#early .check")
+    assert {int(m.get_attribute("data-trial")) for m in marks} == {t.number for t in revived}
+    numbers = "return [...document.querySelectorAll('#early tbody tr')].map(r => Number(r.dataset.trial))"
+    listed = page.run(numbers)
+    assert listed == sorted((t.number for t in data.trials if t.halts), reverse=True)[: len(listed)]
+    nasty = next(n for n in listed if n % 9 == 0)
+    row = page.text(f"#early tr[data-trial='{nasty}']")
+    assert "chance to enter the front </script><script>alert(1)</script><img src=x" in row
+    assert page.run("return document.images.length + document.scripts.length") == 2
+    page.click(next(b for b in page.all("#early th button") if b.text.startswith("error forecast")))
+    guesses = [trials[n].halts[-1].forecast["error"].mean for n in page.run(numbers)]
+    assert guesses == sorted(guesses)
+    # a click on a point selects the network; its sheet says when and why it was halted
+    mark = page.one(f"#early .check[data-trial='{revived[0].number}'] .mark")
+    page.run("arguments[0].dispatchEvent(new MouseEvent('click', {bubbles: true}))", mark)
+    assert page.text("#detail-title") == f"Trial {revived[0].number}"
+    assert page.one("#early .check.chosen").get_attribute("data-trial") == str(revived[0].number)
+    assert page.complaints() == []
+
+
+def test_forecasts_are_never_shown_as_measured(page, file, data):
+    page.open(file)
+    front = pareto.front(data.trials, data.goals)
+    guessed = {t.number for t in front if t.value("error").origin == "forecast"}
+    assert guessed
+    assert guessed < {t.number for t in front}
+    hollow = page.all("#front-plot .member.partial")
+    assert {int(m.get_attribute("data-trial")) for m in hollow} == guessed
+    assert all(m.find_elements("css selector", ".err") for m in hollow)
+    for t in front:
+        row = page.text(f"#table tr[data-trial='{t.number}']")
+        assert ("forecast" in row) == (t.number in guessed)
+    number = guessed.pop()
+    page.open(file, f"#trial={number}")
+    halt = data.trials[number].halts[-1]
+    text = page.text("#detail")
+    assert f"{'stopped' if halt.action == 'stop' else 'paused'} after {halt.epoch} epochs" in text
+    guess = halt.forecast["error"]
+    assert f"forecast error {units.show(guess.mean, 'fraction', guess.sd)}" in text
+    assert page.all("#network .check .mark")  # in its learning curve, at the end
 
 
 def test_the_table_sorts_and_chooses(page, file, data):
@@ -346,7 +399,7 @@ def test_numbers_read_the_same_as_in_python(page, file):
 
 @pytest.mark.parametrize("count", [1_000, 10_000])
 def test_large_runs(page, tmp_path, count):
-    data = made.data(count)
+    data = made.data(count, stopped=True)
     file = tmp_path / "large.html"
     file.write_text(render(data), encoding="utf-8")
     page.open(file)

@@ -14,10 +14,11 @@ from importlib import resources
 from vilfredo import pareto
 from vilfredo.goal import Goal
 from vilfredo.report import payload
+from vilfredo.report.early import early
 from vilfredo.trial import JSON, Trial
 from vilfredo.units import duration, show
 
-_SCRIPTS = ("units.js", "charts.js", "front.js", "network.js", "run.js", "page.js")
+_SCRIPTS = ("units.js", "charts.js", "front.js", "network.js", "run.js", "early.js", "page.js")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,7 @@ def _payload(data: ReportData) -> dict[str, JSON]:
         "history": payload.history(trials, goals),
         "failures": payload.failures(trials),
         "limits": payload.limits(trials, goals),
-        "savings": payload.savings(trials, goals, data.epochs),
+        "early": early(trials, goals, data.epochs),
         "description": payload.clean(data.description),
         "environment": payload.clean(data.environment),
         "spec": data.spec,
@@ -143,6 +144,7 @@ def _fallback(data: ReportData, content: Mapping[str, JSON]) -> str:
         values = [trial.value(g.name) for g in data.goals]
         cells = [
             escape(show(v.mean if v else None, g.unit, v.sd if v else 0.0))
+            + (" (forecast)" if v and v.origin == "forecast" else "")
             for v, g in zip(values, data.goals, strict=True)
         ]
         rows.append(f"<tr><td>{trial.number}</td>" + "".join(f"<td>{c}</td>" for c in cells) + "</tr>")

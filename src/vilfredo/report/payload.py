@@ -16,7 +16,7 @@ import numpy as np
 
 from vilfredo import pareto
 from vilfredo.goal import Goal, numbers, violation
-from vilfredo.trial import JSON, Attempt, Failure, Trial, Value
+from vilfredo.trial import JSON, Attempt, Failure, Halt, Key, Trial, Value
 
 ROOM = 600_000  # bytes of JSON for details: with 1,000 trials the page stays below 1 MB
 STEPS = 200  # at most so many points of the hypervolume's history
@@ -56,7 +56,7 @@ def history(trials: Sequence[Trial], goals: Sequence[Goal]) -> dict[str, JSON]:
     """
     ranked = [g for g in goals if g.ranked]
     table, violations, usable = pareto.points(trials, goals)
-    alive = np.array([t.state in ("complete", "stopped") for t in trials], dtype=bool)
+    alive = np.array([t.state in pareto.ALIVE for t in trials], dtype=bool)
     good = np.flatnonzero(usable & alive & (violations == 0)) if len(trials) else np.empty(0, int)
     if len(good) == 0 or not ranked:
         return {}
@@ -77,7 +77,7 @@ def history(trials: Sequence[Trial], goals: Sequence[Goal]) -> dict[str, JSON]:
             archive = np.unique(np.vstack([archive, fresh]), axis=0)
             archive = archive[pareto.ranks(archive) == 0]
             volume = pareto.hypervolume(archive, reference)
-        volumes.append(_short(volume / box, 6))
+        volumes.append(short(volume / box, 6))
     signs = np.array([1.0 if g.sense == "min" else -1.0 for g in ranked])
     wall = [trials[step - 1].told_at for step in steps]
     spent = np.cumsum([sum(t.seconds.values()) for t in trials])
@@ -85,31 +85,37 @@ def history(trials: Sequence[Trial], goals: Sequence[Goal]) -> dict[str, JSON]:
     return {
         "count": steps.tolist(),
         "share": volumes,
-        "seconds": [_short(s, 6) for s in clock],
+        "seconds": [short(s, 6) for s in clock],
         "wall": max(wall) > 0,
-        "reference": {g.name: _short(r) for g, r in zip(ranked, signs * reference, strict=True)},
-        "ideal": {g.name: _short(r) for g, r in zip(ranked, signs * ideal, strict=True)},
-        "volume": _short(volume),
+        "reference": {g.name: short(r) for g, r in zip(ranked, signs * reference, strict=True)},
+        "ideal": {g.name: short(r) for g, r in zip(ranked, signs * ideal, strict=True)},
+        "volume": short(volume),
     }
 
 
 def columns(trials: Sequence[Trial], goals: Sequence[Goal]) -> dict[str, JSON]:
     """What is kept of every trial, one list per thing. `partial` are rows whose values are not those of
-    full training, or are forecasts; `bad` are rows beyond a limit."""
+    full training, or are forecasts; `forecast` are, by goal, the rows whose value is a forecast; `bad` are
+    rows beyond a limit."""
     operators: dict[str, int] = {}
     means: list[list[JSON]] = [[] for _ in goals]
     partial: list[int] = []
+    forecast: list[list[int]] = [[] for _ in goals]
     bad: list[int] = []
     for row, trial in enumerate(trials):
         known = numbers(trial, goals)
         for column, g in zip(means, goals, strict=True):
-            column.append(_short(known.get(g.name)))
+            column.append(short(known.get(g.name)))
         if violation(known, goals) > 0:
             bad.append(row)
         operators.setdefault(trial.operator, len(operators))
         full = {k.goal for k, v in trial.values.items() if k.fidelity is None and v.origin != "forecast"}
-        if trial.state in ("complete", "stopped") and any(name not in full for name in known):
+        if trial.state in pareto.ALIVE and any(name not in full for name in known):
             partial.append(row)
+            for rows, g in zip(forecast, goals, strict=True):
+                value = trial.value(g.name)
+                if value is not None and value.origin == "forecast":
+                    rows.append(row)
     return {
         "number": [t.number for t in trials],
         "state": "".join(_STATES[t.state] for t in trials),
@@ -118,9 +124,10 @@ def columns(trials: Sequence[Trial], goals: Sequence[Goal]) -> dict[str, JSON]:
         "operators": list(operators),
         "operator": [operators[t.operator] for t in trials],
         "epochs": [len(t.epochs) for t in trials],
-        "seconds": [_short(sum(t.seconds.values()), 3) for t in trials],
+        "seconds": [short(sum(t.seconds.values()), 3) for t in trials],
         "bad": bad,
         "partial": partial,
+        "forecast": forecast,
     }
 
 
@@ -155,7 +162,7 @@ def details(
             "genome": clean(trial.genome),
             "values": _values(trial, goals),
             "epochs": _curve(trial, metrics),
-            "seconds": {stage: _short(s, 3) for stage, s in trial.seconds.items()},
+            "seconds": {stage: short(s, 3) for stage, s in trial.seconds.items()},
             "attempts": [_attempt(a) for a in trial.attempts[:20]],
             "layers": [_layer(i, layer, texts) for i, layer in enumerate(layers.get(number, ()))],
             "seed": str(trial.seed),
@@ -163,11 +170,24 @@ def details(
             "confirmed": trial.confirmed,
             "failure": _failure(trial.failure),
         }
+        if trial.halts:
+            item["halts"] = [halt_row(halt, trial, goals) for halt in trial.halts[-20:]]
         room -= len(dump(item))
         if room < 0:
             break
         kept[str(number)] = item
     return {"kept": kept, "of": len(wanted), "metrics": list(metrics), "texts": list(texts.places)}
+
+
+def halt_row(halt: Halt, trial: Trial, goals: Sequence[Goal]) -> list[JSON]:
+    """[epoch, whether for good, reason, {place of the goal: [mean, sd, measured later or null]}]."""
+    forecast: dict[str, JSON] = {}
+    for place, g in enumerate(goals):
+        if g.name in halt.forecast:
+            guess, real = halt.forecast[g.name], trial.values.get(Key(g.name))
+            truth = real.mean if real is not None and real.origin == "measured" else None
+            forecast[str(place)] = [short(guess.mean), short(guess.sd, 3), short(truth)]
+    return [halt.epoch, int(halt.action == "stop"), first_line(halt.reason), forecast]
 
 
 def failures(trials: Sequence[Trial]) -> dict[str, JSON]:
@@ -176,7 +196,7 @@ def failures(trials: Sequence[Trial]) -> dict[str, JSON]:
     causes: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         if trial.state == "failed" and trial.failure is not None:
-            causes.setdefault((trial.failure.kind, _line(trial.failure.message)), []).append(trial)
+            causes.setdefault((trial.failure.kind, first_line(trial.failure.message)), []).append(trial)
     ordered = sorted(causes.items(), key=lambda item: (-len(item[1]), item[0]))
     rows = [
         {
@@ -209,51 +229,6 @@ def limits(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[JSON]:
     return rows
 
 
-def savings(trials: Sequence[Trial], goals: Sequence[Goal], epochs: int) -> dict[str, JSON] | None:
-    """What stopping early saved, net of the engine's own time; None if nothing was stopped or forecast.
-
-    Seconds saved are the epochs not trained times the trial's own mean seconds per epoch. `checked`
-    compares forecasts with what was measured later: [goal, count, mean absolute difference].
-    """
-    cut = [t for t in trials if t.state in ("stopped", "paused")]
-    forecast = [t for t in trials if any(v.origin == "forecast" for v in t.values.values())]
-    if not cut and not forecast:
-        return None
-    saved, seconds = 0, 0.0
-    for trial in cut:
-        missing = max(0, epochs - len(trial.epochs))
-        saved += missing
-        if trial.epochs:
-            seconds += missing * sum(e.seconds for e in trial.epochs) / len(trial.epochs)
-    engine = sum(t.seconds.get("engine", 0.0) for t in trials)
-    checked: list[JSON] = []
-    for g in goals:
-        gaps = []
-        for trial in forecast:
-            guess = [v for k, v in trial.values.items() if k.goal == g.name and v.origin == "forecast"]
-            real = [
-                v
-                for k, v in trial.values.items()
-                if k.goal == g.name
-                and k.fidelity is None
-                and k.split == "validation"
-                and v.origin == "measured"
-            ]
-            if guess and real:
-                gaps.append(abs(guess[-1].mean - real[0].mean))
-        if gaps:
-            checked.append([g.name, len(gaps), _short(sum(gaps) / len(gaps))])
-    return {
-        "stopped": sum(t.state == "stopped" for t in cut),
-        "paused": sum(t.state == "paused" for t in cut),
-        "forecast": len(forecast),
-        "epochs": saved,
-        "seconds": _short(seconds, 4),
-        "engine": _short(engine, 4),
-        "checked": checked,
-    }
-
-
 def clean(value: Any, depth: int = 0) -> JSON:
     """`value` as strict JSON: numbers that are not finite and things unknown become text."""
     if value is None or isinstance(value, (bool, str)):
@@ -275,7 +250,7 @@ def dump(data: JSON) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _short(value: float | None, digits: int = 5) -> float | int | None:
+def short(value: float | None, digits: int = 5) -> float | int | None:
     """`value` with so many significant digits; whole numbers below 10^15 stay as they are."""
     if value is None or not math.isfinite(value):
         return None
@@ -309,8 +284,8 @@ def _values(trial: Trial, goals: Sequence[Goal]) -> list[JSON]:
 def _value(
     place: int, split: str, fidelity: int | None, noise: int, repeat: int | None, value: Value
 ) -> list[JSON]:
-    row = [place, int(split == "test"), fidelity, noise, repeat, _short(value.mean), _short(value.sd, 3)]
-    row += [value.n, _ORIGINS.index(value.origin), _short(value.low), _short(value.high)]
+    row = [place, int(split == "test"), fidelity, noise, repeat, short(value.mean), short(value.sd, 3)]
+    row += [value.n, _ORIGINS.index(value.origin), short(value.low), short(value.high)]
     while row[-1] is None:
         row.pop()
     return row
@@ -321,13 +296,13 @@ def _curve(trial: Trial, metrics: Mapping[str, int]) -> dict[str, JSON]:
     if not trial.epochs:
         return {}
     curves = {
-        str(place): [_short(e.metrics.get(name), 4) for e in trial.epochs]
+        str(place): [short(e.metrics.get(name), 4) for e in trial.epochs]
         for name, place in metrics.items()
         if name in trial.epochs[0].metrics
     }
     indices = [e.index for e in trial.epochs]
     plain = indices == list(range(1, len(indices) + 1))
-    seconds = [_short(e.seconds, 3) for e in trial.epochs]
+    seconds = [short(e.seconds, 3) for e in trial.epochs]
     return {"curves": curves, "seconds": seconds} | ({} if plain else {"indices": indices})
 
 
@@ -373,13 +348,13 @@ def _pair(value: JSON, square: bool = True) -> str:
 
 
 def _attempt(attempt: Attempt) -> list[JSON]:
-    return [attempt.number, attempt.worker, _short(attempt.seconds, 3), _failure(attempt.failure)]
+    return [attempt.number, attempt.worker, short(attempt.seconds, 3), _failure(attempt.failure)]
 
 
 def _failure(failure: Failure | None) -> list[str] | None:
     return None if failure is None else [failure.kind, failure.message[:300], failure.traceback[-4000:]]
 
 
-def _line(message: str) -> str:
+def first_line(message: str) -> str:
     lines = message.strip().splitlines()
     return lines[0][:300] if lines else ""

@@ -6,6 +6,8 @@ const ROW = new Map(T.number.map((number, row) => [number, row]));
 const FRONT = new Set(D.front);
 const BAD = new Set(T.bad);
 const PARTIAL = new Set(T.partial);
+const FORECAST = T.forecast.map(rows => new Set(rows));
+const isForecast = (row, goal) => FORECAST[goal.place].has(row);
 const STATES = { c: "complete", s: "stopped", p: "paused", r: "rejected", f: "failed" };
 const ORIGINS = ["measured", "estimated", "forecast"];
 const mean = (row, goal) => T.means[goal.place][row];

@@ -55,12 +55,13 @@ function frontView() {
     const inside = (a, b) => a >= box.left - 1 && a <= width - box.right + 1 && b >= box.top - 1 && b <= height - box.bottom + 1;
     at = row => [round1(x(mean(row, gx))), round1(y(mean(row, gy)))];
     spots = []; marks = new Map();
-    const dots = [], bad = []; let outside = 0;
+    const dots = [], bad = [], guesses = []; let outside = 0;
     T.number.forEach((_, row) => {
       if (FRONT.has(row) || row === D.baseline || !"cspr".includes(T.state[row]) || !hasAll(row, gx, gy)) return;
       const [a, b] = at(row);
       if (!inside(a, b)) { outside++; return; }
-      (BAD.has(row) ? bad : dots).push(`M${a} ${b}h0`);
+      if (!BAD.has(row) && (isForecast(row, gx) || isForecast(row, gy))) guesses.push(`M${round1(a - 2)} ${b}a2 2 0 1 0 4 0a2 2 0 1 0 -4 0`);
+      else (BAD.has(row) ? bad : dots).push(`M${a} ${b}h0`);
       spots.push([a, b, row]);
     });
     const svg = g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "group", "aria-label": `The front: ${gy.label} against ${gx.label}. Arrow keys go from network to network.` });
@@ -69,7 +70,7 @@ function frontView() {
     const clipped = g("g", { "clip-path": "url(#inside)" });
     svg.append(clipped);
     clipped.append(...limitLines(gx, x, box, true), ...limitLines(gy, y, box, false));
-    clipped.append(g("path", { class: "dots bad", d: bad.join("") }), g("path", { class: "dots", d: dots.join("") }));
+    clipped.append(g("path", { class: "dots bad", d: bad.join("") }), g("path", { class: "dots", d: dots.join("") }), g("path", { class: "dots guess", d: guesses.join("") }));
     const members = D.front.filter(row => hasAll(row, gx, gy)).sort((a, b) => mean(a, gx) - mean(b, gx) || mean(a, gy) - mean(b, gy));
     if (gx !== gy) clipped.append(stairs(members, gx, gy, box));
     if (D.baseline !== null && hasAll(D.baseline, gx, gy) && !FRONT.has(D.baseline)) {
@@ -103,7 +104,7 @@ function frontView() {
       if (best !== null) { choose(best); if (marks.has(best)) marks.get(best).focus({ preventScroll: true }); }
     });
     put(place, svg);
-    legend(gx, gy, members.length, outside, dots.length, bad.length);
+    legend(gx, gy, members.length, outside, dots.length, bad.length, guesses.length);
     showChosen(chosen.row);
   }
 
@@ -157,7 +158,7 @@ function frontView() {
     return [g("line", { class: "tie", x1: a, y1: b, x2: p, y2: q }), g("path", { class: "tested", d: SHAPE.diamond(p, q, 4) }, g("title", {}, `#${T.number[row]} on the test set`))];
   }
 
-  function legend(gx, gy, shown, outside, dots, bad) {
+  function legend(gx, gy, shown, outside, dots, bad, guesses) {
     const icon = (...parts) => g("svg", { width: 18, height: 14, viewBox: "0 0 18 14", "aria-hidden": "true" }, ...parts);
     const circle = more => g("circle", { cx: 9, cy: 7, r: 4.5, ...more });
     const one = (picture, text) => h("span", {}, picture, text);
@@ -168,6 +169,7 @@ function frontView() {
       anyTest && view.test && one(icon(g("path", { class: "tested", d: SHAPE.diamond(9, 7, 4) })), "on the test set"),
       D.baseline !== null && one(icon(g("path", { class: "baseline", d: SHAPE.base(9, 7, 4.5) })), "baseline"),
       dots > 0 && one(icon(g("path", { class: "dots", d: "M9 7h0" })), `dominated (${count(dots)})`),
+      guesses > 0 && one(icon(g("path", { class: "dots guess", d: "M7 7a2 2 0 1 0 4 0a2 2 0 1 0 -4 0" })), `dominated, by a forecast (${count(guesses)})`),
       bad > 0 && one(icon(g("path", { class: "dots bad", d: "M9 7h0" })), `beyond a limit (${count(bad)})`),
       view.bars && h("span", {}, "bars: ± one standard deviation; broad: low to high of an estimate"),
       outside > 0 && h("span", {}, `${count(outside)} further out`));
@@ -204,6 +206,6 @@ function frontView() {
 
 // A trial in words: for titles and screen readers.
 function spoken(row) {
-  const values = GOALS.filter(goal => mean(row, goal) !== null).map(goal => `${goal.label} ${show(mean(row, goal), goal.unit)}`);
+  const values = GOALS.filter(goal => mean(row, goal) !== null).map(goal => `${goal.label} ${show(mean(row, goal), goal.unit, (valueOf(row, goal) || {}).sd || 0)}${isForecast(row, goal) ? " (forecast)" : ""}`);
   return `trial ${T.number[row]}${row === D.knee ? ", knee" : ""}: ${values.join(", ")}`;
 }

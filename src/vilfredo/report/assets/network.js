@@ -13,7 +13,7 @@ function detailView() {
     const detail = detailOf(row);
     if (!detail) {
       const known = GOALS.filter(goal => mean(row, goal) !== null);
-      return [h("table", { class: "values wide" }, h("tbody", {}, known.map(goal => h("tr", {}, h("td", {}, goal.label), h("td", { class: "number" }, show(mean(row, goal), goal.unit)))))), h("p", { class: "quiet small" }, "Of dominated trials the page keeps the means. The rest: ", h("code", {}, `vilfredo show ${T.number[row]}`))];
+      return [h("table", { class: "values wide" }, h("tbody", {}, known.map(goal => h("tr", {}, h("td", {}, goal.label), h("td", { class: "number" }, show(mean(row, goal), goal.unit)), h("td", {}, isForecast(row, goal) && h("span", { class: "origin forecast", title: originWords.forecast }, "forecast")))))), h("p", { class: "quiet small" }, "Of dominated trials the page keeps the means. The rest: ", h("code", {}, `vilfredo show ${T.number[row]}`))];
     }
     const all = detail.values.map(unpack), pooled = all.filter(v => v.repeat === null), single = all.filter(v => v.repeat !== null);
     const head = h("thead", {}, h("tr", {}, ["goal", "value ± sd", "n", "origin"].map((t, i) => h("th", { class: i === 1 || i === 2 ? "number" : null, scope: "col" }, t))));
@@ -38,6 +38,7 @@ function detailView() {
         h("dt", {}, "made by"), h("dd", {}, T.operators[T.operator[row]] || "–", parents.length ? [" of ", parents.map((p, i) => [i ? ", " : "", trialLink(p)])] : null),
         detail && detail.generation !== null ? [h("dt", {}, "generation"), h("dd", {}, detail.generation)] : null,
         T.epochs[row] ? [h("dt", {}, "trained"), h("dd", {}, plural(T.epochs[row], "epoch"), D.epochs ? ` of ${D.epochs}` : "")] : null,
+        detail && detail.halts ? [h("dt", {}, "halted"), h("dd", {}, detail.halts.map(haltWords))] : null,
         h("dt", {}, "time"), h("dd", {}, duration(T.seconds[row]), seconds.length > 1 ? h("span", { class: "quiet" }, ` (${seconds.map(([s, t]) => `${s} ${duration(t)}`).join(", ")})`) : null),
         detail && detail.attempts.some(a => a[3]) ? [h("dt", {}, "attempts"), h("dd", {}, `${count(detail.attempts.length)}, of which ${count(detail.attempts.filter(a => a[3]).length)} lost`, detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
         detail && detail.failure ? [h("dt", {}, "failure"), h("dd", {}, `${detail.failure[0]}: ${detail.failure[1]}`)] : null),
@@ -207,11 +208,20 @@ function ownCurve(detail, width) {
   if (groups.has("error")) groups.delete("accuracy");
   const each = groups.size > 1 && width > 420 ? Math.floor((width - 20) / 2) : width;
   return h("div", { class: "row" }, [...groups].slice(0, 6).map(([name, series]) => {
-    const height = 170, box = { width: each, height, left: 54, right: 8, top: 22, bottom: 26 };
-    const x = scaleFor(...extent(series.flatMap(s => s.indices)), box.left, each - box.right, { whole: true }), y = scaleFor(...pad(extent(series.flatMap(s => s.values))), height - box.bottom, box.top, { unit: unitOf(name) });
-    return g("svg", { width: each, height, viewBox: `0 0 ${each} ${height}`, role: "img", "aria-label": `${name} by epoch` }, axes(x, y, { ...box, yUnit: unitOf(name), xUnit: "", yName: `${name.replaceAll("_", " ")}${series.some(s => isTrain(s.metric)) && series.length > 1 ? " (training dashed)" : ""}` }),
-      series.map(s => g("path", { class: "line chosen" + (isTrain(s.metric) ? " train" : ""), d: pathOf(s.indices, s.values, x, y) })));
+    const height = 170, box = { width: each, height, left: 54, right: 10, top: 22, bottom: 26 }, unit = unitOf(name);
+    const guess = forecastOf(detail, name), end = detail.halts ? [Math.max(D.epochs, ...series.flatMap(s => s.indices))] : [], spread = guess ? [guess[0] - guess[1], guess[0] + guess[1]] : [];
+    const x = scaleFor(...extent([...series.flatMap(s => s.indices), ...end]), box.left, each - box.right, { whole: true }), y = scaleFor(...pad(extent([...series.flatMap(s => s.values), ...spread])), height - box.bottom, box.top, { unit });
+    const words = [series.some(s => isTrain(s.metric)) && series.length > 1 && "training dashed", guess && "○ forecast"].filter(Boolean).join(", ");
+    return g("svg", { width: each, height, viewBox: `0 0 ${each} ${height}`, role: "img", "aria-label": `${name} by epoch` }, axes(x, y, { ...box, yUnit: unit, xUnit: "", yName: `${name.replaceAll("_", " ")}${words ? ` (${words})` : ""}` }),
+      series.map(s => g("path", { class: "line chosen" + (isTrain(s.metric) ? " train" : ""), d: pathOf(s.indices, s.values, x, y) })),
+      guess ? g("g", { class: "check" }, g("line", { class: "err", x1: round1(x(end[0])), x2: round1(x(end[0])), y1: round1(y(spread[0])), y2: round1(y(spread[1])) }), g("circle", { class: "mark", cx: round1(x(end[0])), cy: round1(y(guess[0])), r: 4 }), g("title", {}, `forecast ${show(guess[0], unit, guess[1])} after ${plural(guess[3], "epoch")}`)) : null);
   }));
+}
+// What was last forecast of a goal: [mean, sd, measured, after which epoch], or null.
+function forecastOf(detail, name) {
+  const goal = GOALS.find(goal => goal.name === name);
+  for (const halt of [...(detail.halts || [])].reverse()) if (goal && halt[3][goal.place]) return [...halt[3][goal.place], halt[0]];
+  return null;
 }
 const pad = ([low, high]) => { const space = (high - low || Math.abs(high) || 1) * 0.06; return [low >= 0 ? Math.max(0, low - space) : low - space, high + space]; };
 const unitOf = name => (GOALS.find(goal => goal.name === name) || { unit: /^(acc|accuracy|error)$/.test(name) ? "fraction" : "" }).unit;

@@ -3,7 +3,7 @@ function start() {
   byId("main").hidden = false;
   summaryView();
   frontView(); detailView(); networkView();
-  tableView(); goalsView(); curvesView(); progressView(); savingsView(); failuresView(); againView();
+  tableView(); goalsView(); curvesView(); progressView(); earlyView(); failuresView(); againView();
   const left = D.detail.of - Object.keys(D.detail.kept).length;
   if (left > 0) byId("table-body").append(h("p", { class: "quiet small" }, `To keep this page small, ${plural(left, "trial")} of the front and its ancestors ${left === 1 ? "is" : "are"} here with means only.`));
   put(byId("contents"), [...document.querySelectorAll("main > section[id]")].filter(s => !s.hidden && s.querySelector("h2")).map(s => h("a", { href: `#${s.id}` }, s.querySelector("h2").textContent)));

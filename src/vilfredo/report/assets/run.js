@@ -10,7 +10,7 @@ function summaryView() {
     tile("Trials", count(total), bar, order.filter(s => D.states[s]).map(s => `${count(D.states[s])} ${s}`).join(" · ")),
     tile("On the front", count(D.front.length), D.front.length ? `${GOALS.filter(goal => goal.ranked).map(goal => goal.label).join(", ")}` : "no feasible network yet"),
     tile(D.wall ? "Time of the search" : "Time", D.wall ? duration(D.wall) : duration(work), stages.length ? `computing ${firm(duration(work))}: ${stages.slice(0, 3).map(([s, t]) => firm(`${s} ${duration(t)}`)).join(", ")}` : null),
-    D.trained > 0 && tile("Epochs trained", count(D.trained), D.savings ? `${count(D.savings.epochs)} saved by stopping early` : null),
+    D.trained > 0 && tile("Epochs trained", count(D.trained), D.early ? `${count(D.early.epochs)} saved by stopping early (${percent(savedShare())})` : null),
     last !== null && tile("Hypervolume", show(last, "fraction"), "of the box between the best values and the reference point"),
     D.knee !== null && tile("Knee", trialButton(D.knee), values(D.knee)),
     GOALS.filter(goal => goal.name in D.best).map(goal => tile(`${goal.sense === "min" ? "Lowest" : "Highest"} ${goal.label}`, show(mean(D.best[goal.name], goal), goal.unit), [trialButton(D.best[goal.name])])),
@@ -28,26 +28,34 @@ function tableView() {
   const tested = GOALS.filter(goal => D.front.some(row => valueOf(row, goal, 1)));
   const columns = [{ name: "trial", get: row => T.number[row], cell: trialButton }];
   for (const goal of GOALS) {
-    columns.push({ name: goal.label, number: true, get: row => mean(row, goal), cell: row => show(mean(row, goal), goal.unit, (valueOf(row, goal) || {}).sd || 0) });
+    columns.push({ name: goal.label, number: true, get: row => mean(row, goal), cell: row => [isForecast(row, goal) && h("span", { class: "origin forecast", title: "predicted before training was over, not measured" }, "forecast "), show(mean(row, goal), goal.unit, (valueOf(row, goal) || {}).sd || 0)] });
     if (tested.includes(goal)) columns.push({ name: `${goal.label} (test)`, number: true, get: row => (valueOf(row, goal, 1) || {}).mean ?? null, cell: row => { const v = valueOf(row, goal, 1); return v ? show(v.mean, goal.unit, v.sd) : "–"; } });
   }
   columns.push({ name: "made by", get: row => T.operators[T.operator[row]], cell: row => T.operators[T.operator[row]] });
-  let by = 1, up = GOALS[0].sense === "min", rows = [];
-  const body = h("tbody"), heads = columns.map((c, i) => h("th", { scope: "col", class: c.number ? "number" : null }, h("button", { type: "button", onclick: () => { up = by === i ? !up : true; by = i; fillRows(); } }, c.name)));
-  function fillRows() {
-    const get = columns[by].get;
-    rows = [...D.front].sort((a, b) => { const p = get(a), q = get(b); return p === q ? a - b : p === null ? 1 : q === null ? -1 : (p < q ? -1 : 1) * (up ? 1 : -1); });
-    heads.forEach((head, i) => { head.setAttribute("aria-sort", i === by ? (up ? "ascending" : "descending") : "none"); head.firstChild.textContent = columns[i].name + (i === by ? (up ? " ↑" : " ↓") : ""); });
-    put(body, rows.map(row => h("tr", { "data-trial": T.number[row], class: row === chosen.row ? "chosen" : null, onclick: () => choose(row) }, columns.map(c => h("td", { class: c.number ? "number" : null }, c.cell(row))))));
-  }
-  const plain = () => rows.map(row => Object.fromEntries([["trial", T.number[row]], ...GOALS.flatMap(goal => [[goal.name, mean(row, goal)], ...(tested.includes(goal) ? [[`${goal.name}_test`, (valueOf(row, goal, 1) || {}).mean ?? null]] : [])]), ["genome", (detailOf(row) || {}).genome ?? null]]));
+  const { table, rows } = sortable(columns, D.front, 1, GOALS[0].sense === "min");
+  const guesses = GOALS.filter(goal => D.front.some(row => isForecast(row, goal)));
+  const plain = () => rows().map(row => Object.fromEntries([["trial", T.number[row]], ...GOALS.flatMap(goal => [[goal.name, mean(row, goal)], ...(tested.includes(goal) ? [[`${goal.name}_test`, (valueOf(row, goal, 1) || {}).mean ?? null]] : [])]), ...(guesses.length ? [["forecast", guesses.filter(goal => isForecast(row, goal)).map(goal => goal.name).join(" ")]] : []), ["genome", (detailOf(row) || {}).genome ?? null]]));
   const quoted = v => v === null ? "" : /[",\n]/.test(String(v)) ? `"${String(v).replaceAll('"', '""')}"` : String(v);
   const csv = () => { const data = plain().map(r => ({ ...r, genome: JSON.stringify(r.genome) })); return [Object.keys(data[0]).map(quoted).join(","), ...data.map(r => Object.values(r).map(quoted).join(","))].join("\n") + "\n"; };
   const said = h("span", { role: "status", class: "quiet" });
   const copier = (name, text) => h("button", { type: "button", onclick: () => copy(text(), said) }, `copy as ${name}`);
-  put(place, h("div", { class: "controls" }, copier("CSV", csv), copier("JSON", () => JSON.stringify(plain(), null, 1)), said), h("div", { class: "scroll" }, h("table", { class: "wide" }, h("thead", {}, h("tr", {}, heads)), body)));
+  put(place, h("div", { class: "controls" }, copier("CSV", csv), copier("JSON", () => JSON.stringify(plain(), null, 1)), said), h("div", { class: "scroll" }, table));
+}
+
+// A table of trials that sorts by a click on a column's head; a click on a row selects its trial. Columns are
+// {name, get: what to sort by, cell: what to show, number, wide}; `all` are rows of T.
+function sortable(columns, all, by, up) {
+  let rows = [];
+  const body = h("tbody"), heads = columns.map((c, i) => h("th", { scope: "col", class: c.number ? "number" : null }, h("button", { type: "button", onclick: () => { up = by === i ? !up : true; by = i; fillRows(); } }, c.name)));
+  function fillRows() {
+    const get = columns[by].get;
+    rows = [...all].sort((a, b) => { const p = get(a), q = get(b); return p === q ? a - b : p === null ? 1 : q === null ? -1 : (p < q ? -1 : 1) * (up ? 1 : -1); });
+    heads.forEach((head, i) => { head.setAttribute("aria-sort", i === by ? (up ? "ascending" : "descending") : "none"); head.firstChild.textContent = columns[i].name + (i === by ? (up ? " ↑" : " ↓") : ""); });
+    put(body, rows.map(row => h("tr", { "data-trial": T.number[row], class: row === chosen.row ? "chosen" : null, onclick: () => choose(row) }, columns.map(c => h("td", { class: c.number ? "number" : c.wide ? "words" : null }, c.cell(row))))));
+  }
   fillRows();
   chosen.watchers.push(row => body.querySelectorAll("tr").forEach(tr => tr.classList.toggle("chosen", Number(tr.dataset.trial) === T.number[row])));
+  return { table: h("table", { class: "wide pick" }, h("thead", {}, h("tr", {}, heads)), body), rows: () => rows };
 }
 
 async function copy(text, said) {
@@ -65,7 +73,7 @@ function goalsView() {
   const brushes = new Map(), plot = h("div", { class: "scroll plot" }), note = h("span", { class: "quiet", role: "status" });
   let lines = new Map();
   const clear = h("button", { type: "button", onclick: () => { brushes.clear(); redraw(); } }, "clear");
-  put(place, h("p", { class: "quiet small" }, "One line per network of the front; better is up on every axis. Drag along an axis to keep a range."), h("div", { class: "controls" }, note, clear), plot);
+  put(place, h("p", { class: "quiet small" }, "One line per network of the front; better is up on every axis. Drag along an axis to keep a range." + (D.front.some(row => GOALS.some(goal => isForecast(row, goal))) ? " Dashed: with a forecast." : "")), h("div", { class: "controls" }, note, clear), plot);
   const sample = T.number.map((_, row) => row).filter(row => alive(row) && !FRONT.has(row) && hasAll(row, ...GOALS));
   const step = Math.ceil(sample.length / 800), mass = sample.filter((_, i) => i % step === 0);
   function filter() {
@@ -92,7 +100,7 @@ function goalsView() {
     svg.append(g("path", { class: "mass", d: mass.map(path).join("") }));
     lines = new Map();
     for (const row of D.front.filter(row => hasAll(row, ...GOALS))) {
-      const line = g("path", { class: "line", d: path(row), onclick: () => choose(row) }, g("title", {}, spoken(row)));
+      const line = g("path", { class: "line" + (GOALS.some(goal => isForecast(row, goal)) ? " guess" : ""), d: path(row), onclick: () => choose(row) }, g("title", {}, spoken(row)));
       lines.set(row, line); svg.append(line);
     }
     const labels = [];
@@ -176,16 +184,6 @@ function progressView() {
   };
   drawInto(left, draw(left, H.count, "", "trials"));
   drawInto(right, draw(right, H.seconds, "s", "time"));
-}
-
-function savingsView() {
-  const S = D.savings;
-  if (!S) { byId("savings").hidden = true; return; }
-  put(byId("savings-body"), h("dl", { class: "pairs" },
-    h("dt", {}, "stopped"), h("dd", {}, count(S.stopped)), S.paused ? [h("dt", {}, "paused"), h("dd", {}, count(S.paused))] : null, S.forecast ? [h("dt", {}, "with forecasts"), h("dd", {}, count(S.forecast))] : null,
-    h("dt", {}, "epochs saved"), h("dd", {}, `${count(S.epochs)} (${D.trained + S.epochs ? show(S.epochs / (D.trained + S.epochs), "fraction") : "–"} of what full training would have taken)`),
-    h("dt", {}, "time saved"), h("dd", {}, `${duration(S.seconds - S.engine)} net (about ${duration(S.seconds)} of training; the engine itself took ${duration(S.engine)})`),
-    S.checked.map(([name, n, gap]) => [h("dt", {}, `forecasts of ${name.replaceAll("_", " ")}`), h("dd", {}, `${plural(n, "was", "were")} measured later; mean absolute difference ${show(gap, (GOALS.find(goal => goal.name === name) || { unit: "" }).unit)}`)])));
 }
 
 function failuresView() {
