@@ -29,6 +29,7 @@ _HOMES = {
     "Supervised": "vilfredo.problems.supervised",
     "SpecError": "vilfredo.spec",
     "StoreError": "vilfredo.store",
+    "Watch": "vilfredo.interop.watch",
 }
 
 __all__ = [*_HOMES, "__version__"]
@@ -36,6 +37,7 @@ __all__ = [*_HOMES, "__version__"]
 if TYPE_CHECKING:
     from vilfredo.budget import Budget as Budget
     from vilfredo.goal import Goal as Goal
+    from vilfredo.interop.watch import Watch as Watch
     from vilfredo.problems.function import Function as Function
     from vilfredo.problems.supervised import Supervised as Supervised
     from vilfredo.spec import SpecError as SpecError
