@@ -99,5 +99,5 @@ def halve(
     best = count // eta if pause else max(1, count // eta)
     if ahead < best or (count < eta and not pause) or (read.several and not dominated):
         return GO
-    reason = f"place {ahead + 1} of {count} after {level} epochs, the best {best} go on"
+    reason = f"place {ahead + 1} of {count} after epoch {level}, the best {best} go on"
     return Verdict("pause" if pause else "stop", extrapolated(own, known), reason)

@@ -56,7 +56,7 @@ class Median:
             return GO
         sign = 1.0 if own.curve.goal.sense == "min" else -1.0
         reason = (
-            f"best {own.curve.goal.name} {sign * own.best[epoch]:.4g} after {epoch} epochs, the median of "
+            f"best {own.curve.goal.name} {sign * own.best[epoch]:.4g} until epoch {epoch}, the median of "
             f"{len(others)} others is {sign * middle:.4g}"
         )
         return Verdict("stop", extrapolated(own, known), reason)
