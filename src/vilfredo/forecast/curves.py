@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo.goal import Goal
-from vilfredo.trial import Trial, Value
+from vilfredo.trial import Key, Trial, Value
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,8 @@ class Curve:
 
     `index` (n,) counts epochs from 1. `final` is the measured value of full training, in the same sense as
     `val` (None while there is none). `others` are the goals that are not watched and that have a value,
-    less is better. `seconds` (n,) is what each epoch took.
+    less is better. `known` is every other value of the network that is no forecast, by name and as it is
+    (sizes and costs, whether they are goals or not). `seconds` (n,) is what each epoch took.
     """
 
     number: int
@@ -39,6 +40,7 @@ class Curve:
     seconds: Array
     final: float | None = None
     others: Mapping[str, float] = field(default_factory=dict)
+    known: Mapping[str, float] = field(default_factory=dict)
 
 
 def read(
@@ -82,6 +84,11 @@ def read(
         seconds=np.array([e.seconds for e in trial.epochs], dtype=float),
         final=final,
         others=others,
+        known={
+            key.goal: value.mean
+            for key, value in trial.values.items()
+            if key == Key(key.goal) and key.goal != goal.name and value.origin != "forecast"
+        },
     )
 
 

@@ -36,41 +36,11 @@ from vilfredo.trial import Trial, Value
 
 Array = NDArray[np.float64]
 
-# Columns of the models: t, t1, tt = t², v, m, and c (all previewed goals). "=v": y − v has no slope.
-MODELS = (
-    "",
-    "t",
-    "t c",
-    "t t1",
-    "t t1 c",
-    "t tt",
-    "t tt c",
-    "v",
-    "m",
-    "t m",
-    "t v",
-    "t t1 m c",
-    "t t1 v c",
-    "=v",
-)
 PRIOR_A = 1.0  # how many observations (half of them) the prior on the noise weighs
 PRIOR_S = 0.3  # sd of the noise a priori, in sds of y
 PRIOR_G = 10.0  # prior variance of a slope, in units of the noise variance
-
-
-@dataclass(frozen=True, slots=True)
-class Fit:
-    """One model: Student-t(nu) around [1, x] beta, scale² = s2 (1 + [1, x] cov [1, x]')."""
-
-    columns: tuple[str, ...]
-    centre: Array
-    width: Array
-    beta: Array
-    cov: Array
-    s2: float
-    nu: float
-    weight: float
-    follow: bool
+PRIOR_B = 0.7  # prior mean of the slopes on metrics, together, in sds of y: who learns more ends better
+PRIOR_M = 0.5  # what a column costs a model, in units of log likelihood
 
 
 class Genrace:
@@ -254,20 +224,40 @@ class Population:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Curves of several networks up to epoch k: train and val (n, k), and the previewed goals."""
+    """Curves of several networks up to epoch k: train and val (n, k), and what was known before (n,)."""
 
     train: Array
     val: Array
-    others: Mapping[str, Array]
+    known: Mapping[str, Array]
 
 
 def _table(rows: Sequence[curves.Curve], k: int) -> Table:
-    names = set.intersection(*(set(r.others) for r in rows)) if rows else set()
+    names = set.intersection(*(set(r.known) for r in rows)) if rows else set()
     return Table(
         np.array([r.train[:k] for r in rows]),
         np.array([r.val[:k] for r in rows]),
-        {n: np.array([r.others[n] for r in rows]) for n in sorted(names)},
+        {n: np.array([r.known[n] for r in rows]) for n in sorted(names)},
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """Models of epoch k, M of them, each with P columns at most (columns that a model lacks are 0).
+
+    The predictive of model i is Student-t(nu) around z beta[i] + follow[i] v, z the standardised columns,
+    with scale² = s2[i] (1 + z cov[i] z').
+    """
+
+    names: tuple[str, ...]  # of the columns, the first is the constant
+    centre: Array  # (P,)
+    width: Array  # (P,)
+    mask: Array  # (M, P)
+    follow: Array  # (M,): 1 where y − v is modelled
+    beta: Array  # (M, P)
+    cov: Array  # (M, P, P)
+    s2: Array  # (M,)
+    nu: float
+    weight: Array  # (M,)
 
 
 class Learned:
@@ -286,71 +276,117 @@ class Learned:
         self.floor_train = float(positive.min()) / 2 if len(positive) else 1e-12
         self.y = self.log_val(final)
         self.spread = float(self.y.std()) if rows else 0.0
-        self._fits: dict[int, list[Fit]] = {}
+        self._fits: dict[int, Fit | None] = {}
 
     def log_val(self, x: Array) -> Array:
         return np.log10(np.maximum(x, self.floor)) if self.log else x
 
     def features(self, table: Table) -> dict[str, Array]:
+        """The columns by name, each (n,)."""
         v = self.log_val(table.val)
         t = np.log10(np.maximum(table.train, self.floor_train)) if self.log_train else table.train
-        found = {"v": v[:, -1], "m": v.min(axis=1), "t": t[:, -1], "t1": t[:, 0], "tt": t[:, -1]}
-        for name, x in table.others.items():
+        k = v.shape[1]
+        found = {"1": np.ones(len(v)), "v": v[:, -1], "r": v[:, -3:].mean(axis=1)}
+        for j in _grid(k):
+            found[f"t{j}"] = t[:, j - 1]
+        for name, x in table.known.items():
             if (x > 0).all():
                 found[f"c:{name}"] = np.log10(x)
         return found
 
-    def fits(self, k: int) -> list[Fit]:
-        if k in self._fits:
-            return self._fits[k]
-        here = [i for i, r in enumerate(self.rows) if len(r.val) >= k]
-        fits: list[Fit] = []
-        if len(here) >= 2:
-            table = self.features(_table([self.rows[i] for i in here], k))
-            y = self.y[here]
-            usable = {n for n, x in table.items() if np.isfinite(x).all() and (n == "v" or np.ptp(x) > 1e-9)}
-            seen = set()
-            for model in MODELS:
-                follow = model == "=v"
-                names: list[str] = []
-                for word in ["v"] if follow else model.split():
-                    names += (
-                        [n for n in table if n.startswith("c:") and n in usable] if word == "c" else [word]
-                    )
-                if not set(names) <= usable or (tuple(names), follow) in seen:
-                    continue
-                seen.add((tuple(names), follow))
-                fits.append(_fit(tuple(names), table, y, follow, self.spread))
-            best = max(f.weight for f in fits)
-            total = sum(math.exp(f.weight - best) for f in fits)
-            fits = [_weighed(f, math.exp(f.weight - best) / total) for f in fits]
-        self._fits[k] = fits
-        return fits
+    def fit(self, k: int) -> Fit | None:
+        if k not in self._fits:
+            here = [r for r in self.rows if len(r.val) >= k]
+            self._fits[k] = self._fit(here, k) if len(here) >= 2 else None
+        return self._fits[k]
+
+    def _fit(self, rows: Sequence[curves.Curve], k: int) -> Fit:
+        columns = self.features(_table(rows, k))
+        y = self.log_val(np.array([r.final for r in rows]))
+        usable = [n for n, x in columns.items() if n == "1" or (np.isfinite(x).all() and np.ptp(x) > 1e-9)]
+        known = [n for n in usable if n.startswith("c:")][:3]
+        models: list[tuple[list[str], bool]] = [(["1"], False)]
+        for n in ("v", "r"):
+            if n in usable:
+                models += [(["1", n], False), (["1", n, *known], False)]
+        for j in _grid(k):
+            if f"t{j}" not in usable:
+                continue
+            t = ["1", f"t{j}"]
+            models += [
+                (t, False),
+                ([*t, *known], False),
+                ([*t, f"q{j}"], False),
+                ([*t, f"q{j}", *known], False),
+            ]
+            for n in ("v", "r"):
+                if n in usable:
+                    models += [([*t, n], False), ([*t, n, *known], False)]
+        if "v" in usable:
+            models.append((["1"], True))
+        used: dict[str, None] = {}
+        unique = []
+        for m in models:
+            if m not in unique:
+                unique.append(m)
+                used |= dict.fromkeys(m[0])
+        names = tuple(used)
+        plain = [n.replace("q", "t") for n in names]
+        centre = np.array([0.0 if n == "1" else columns[n].mean() for n in plain])
+        width = np.array([1.0 if n == "1" else columns[n].std() for n in plain])
+        mask = np.array([[n in m for n in names] for m, _ in unique], dtype=float)
+        follow = np.array([float(f) for _, f in unique])
+        z = _standard(names, columns, centre, width)
+        x = z * mask[:, None, :]
+        n = len(y)
+        target = y - follow[:, None] * np.nan_to_num(columns["v"])
+        leads = np.array([name[0] in "tvr" for name in names]) * mask
+        prior = PRIOR_B * self.spread * leads / np.maximum(leads.sum(axis=1, keepdims=True), 1.0)
+        precision = np.diag([1e-6 if name == "1" else 1 / PRIOR_G for name in names])
+        s0 = max(PRIOR_S * self.spread, 1e-9) ** 2
+        a = PRIOR_A + (n - 1) / 2
+        rest = target - (x @ prior[:, :, None])[:, :, 0]
+        cov = np.linalg.inv(x.swapaxes(1, 2) @ x + precision)
+        delta = (cov @ (x.swapaxes(1, 2) @ rest[:, :, None]))[:, :, 0]
+        residual = rest - (x @ delta[:, :, None])[:, :, 0]
+        b = PRIOR_A * s0 + ((residual**2).sum(axis=1) + (delta**2 @ np.diag(precision))) / 2
+        # Leaving one out has a closed form.
+        left = np.maximum(1 - np.einsum("mij,mjk,mik->mi", x, cov, x), 1e-6)
+        b_out = np.maximum(b[:, None] - residual**2 / left / 2, PRIOR_A * s0)
+        nu = 2 * a - 1
+        scale2 = b_out / (a - 0.5) / left
+        logs = (-0.5 * np.log(scale2) - (nu + 1) / 2 * np.log1p((residual / left) ** 2 / nu / scale2)).sum(
+            axis=1
+        )
+        logs -= PRIOR_M * (mask.sum(axis=1) - 1)
+        weight = np.exp(logs - logs.max())
+        return Fit(
+            names, centre, width, mask, follow, prior + delta, cov, b / a, 2 * a, weight / weight.sum()
+        )
 
     def predict(self, table: Table) -> tuple[Array, Array]:
         n, k = table.val.shape
-        fits = self.fits(k)
-        if not fits:
+        fit = self.fit(k)
+        if fit is None:
             return np.full(n, math.nan), np.full(n, math.nan)
         features = self.features(table)
-        mean, second, total = np.zeros(n), np.zeros(n), np.zeros(n)
-        for f in fits:
-            if not set(f.columns) <= set(features):
-                continue
-            x = _design(f.columns, features, f.centre, f.width)
-            m = x @ f.beta + (features["v"] if f.follow else 0.0)
-            scale2 = f.s2 * (1 + ((x @ f.cov) * x).sum(axis=1))
-            variance = scale2 * f.nu / max(f.nu - 2, 1.0)
-            ok = np.isfinite(m) & np.isfinite(variance)
-            w = np.where(ok, f.weight, 0.0)
-            m, variance = np.where(ok, m, 0.0), np.where(ok, variance, 0.0)
-            mean += w * m
-            second += w * (m**2 + variance)
-            total += w
+        z = _standard(fit.names, features, fit.centre, fit.width)
+        whole = np.isfinite(z)
+        x = np.where(whole, z, 0.0) * fit.mask[:, None, :]
+        v = features["v"]
+        m = (x @ fit.beta[:, :, None])[:, :, 0] + fit.follow[:, None] * np.nan_to_num(v)
+        variance = (
+            fit.s2[:, None]
+            * (1 + np.einsum("mij,mjk,mik->mi", x, fit.cov, x))
+            * fit.nu
+            / max(fit.nu - 2, 1.0)
+        )
+        lost = (fit.mask @ (~whole).T.astype(float)) + fit.follow[:, None] * ~np.isfinite(v)
+        w = np.where(lost > 0, 0.0, fit.weight[:, None])
         with np.errstate(invalid="ignore", divide="ignore"):
-            mean /= total
-            second /= total
-        return mean, np.sqrt(np.maximum(second - mean**2, 0.0))
+            w = w / w.sum(axis=0)
+        mean = (w * m).sum(axis=0)
+        return mean, np.sqrt((w * (variance + (m - mean) ** 2)).sum(axis=0))
 
     def forecast(self, curve: curves.Curve, mean: float, sd: float) -> dict[str, Value]:
         if self.log:
@@ -358,43 +394,16 @@ class Learned:
         return curves.forecast(curve, mean, sd)
 
 
-def _weighed(f: Fit, weight: float) -> Fit:
-    return Fit(f.columns, f.centre, f.width, f.beta, f.cov, f.s2, f.nu, weight, f.follow)
+def _grid(k: int) -> list[int]:
+    """The epochs whose training metric is looked at: 1, 2, 4, 8, … and k."""
+    return [*(1 << i for i in range(k.bit_length()) if 1 << i < k), k]
 
 
-def _design(names: tuple[str, ...], table: Mapping[str, Array], centre: Array, width: Array) -> Array:
-    columns = [(table[n] - c) / w for n, c, w in zip(names, centre, width, strict=True)]
-    if "tt" in names:
-        i = names.index("tt")
-        columns[i] = columns[i] ** 2
-    return np.stack([np.ones(len(table["v"])), *columns], axis=1)
-
-
-def _fit(names: tuple[str, ...], table: Mapping[str, Array], y: Array, follow: bool, spread: float) -> Fit:
-    n = len(y)
-    target = y - table["v"] if follow else y
-    columns = () if follow else names
-    centre = np.array([table[c].mean() for c in columns])
-    width = np.array([table[c].std() for c in columns])
-    x = _design(columns, table, centre, width)
-    precision = np.diag([1e-6] + [1 / PRIOR_G] * len(columns))
-    s0 = max(PRIOR_S * spread, 1e-9) ** 2
-    a = PRIOR_A + (n - 1) / 2
-    cov = np.linalg.inv(x.T @ x + precision)
-    beta = cov @ (x.T @ target)
-    rss = float(((target - x @ beta) ** 2).sum() + beta @ precision @ beta)
-    b = PRIOR_A * s0 + rss / 2
-    # leave one out, in closed form
-    h = ((x @ cov) * x).sum(axis=1)
-    rest = np.maximum(1 - h, 1e-6)
-    r = (target - x @ beta) / rest
-    b_out = np.maximum(b - r**2 * rest / 2, PRIOR_A * s0)
-    scale2 = b_out / (a - 0.5) / rest
-    nu = 2 * a - 1
-    logs = (
-        math.lgamma((nu + 1) / 2)
-        - math.lgamma(nu / 2)
-        - 0.5 * np.log(nu * math.pi * scale2)
-        - (nu + 1) / 2 * np.log1p(r**2 / nu / scale2)
-    )
-    return Fit(columns, centre, width, beta, cov, b / a, 2 * a, float(logs.sum()), follow)
+def _standard(names: Sequence[str], columns: Mapping[str, Array], centre: Array, width: Array) -> Array:
+    """(n, P): the columns, standardised; "q" is the square of "t", "1" is 1."""
+    out = []
+    for n, c, w in zip(names, centre, width, strict=True):
+        plain = columns.get(n.replace("q", "t"))
+        x = np.full(len(columns["1"]), math.nan) if plain is None else (plain - c) / w
+        out.append(x**2 if n[0] == "q" else x)
+    return np.stack(out, axis=1)
