@@ -29,10 +29,59 @@ def train(params):
     return {"loss": (params["x"] - 0.3) ** 2, "cost": params["x"]}
 
 
+def epochs(params):
+    for epoch in range(5):
+        yield {"loss": (params["x"] - 0.3) ** 2 + 0.1 / (1 + epoch), "cost": params["x"]}
+
+
 def slow(params, epochs=0):
     for epoch in range(200):
         time.sleep(0.02)
         yield {"loss": params["x"], "cost": 1 - params["x"]}
+"""
+
+STOPPER = """
+from vilfredo.protocols import GO, Verdict
+from vilfredo.trial import Value
+
+
+class Race:
+    '''Pauses every second one, stops every third one; revives two.'''
+
+    def __init__(self, goals):
+        self.goals = goals
+
+    def __call__(self, trial, peers, epochs):
+        last = trial.epochs[-1]
+        if last.index != 2 or trial.operator == "revive" or (trial.number % 2 and trial.number % 3):
+            return GO
+        forecast = {"loss": Value(last.metrics["loss"], 0.1, 1, "forecast")}
+        return Verdict("pause" if trial.number % 2 == 0 else "stop", forecast, f"no chance of {trial.number}")
+
+    def revive(self, trials):
+        paused = [t.number for t in trials if t.state == "paused"]
+        done = sum(t.state == "complete" and bool(t.halts) for t in trials)
+        return paused[: 2 - done] if len(paused) > 3 else []
+"""
+
+RACED = """
+name = "raced"
+budget = 20
+stopper = { use = "mylab_stopper:Race" }
+[problem]
+use = "function"
+function = "mylab_work:epochs"
+epochs = 5
+[space]
+use = "parameters"
+x = { float = [0, 1] }
+[goals]
+loss = {}
+cost = {}
+[optimizer]
+use = "random"
+[executor]
+use = "inline"
 """
 
 SPEC = """
@@ -58,17 +107,27 @@ use = "inline"
 def folder(tmp_path, monkeypatch):
     (tmp_path / "mylab_work.py").write_text(WORK)
     (tmp_path / "mine.toml").write_text(SPEC)
+    (tmp_path / "mylab_stopper.py").write_text(STOPPER)
+    (tmp_path / "raced.toml").write_text(RACED)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delenv("VILFREDO_STORE", raising=False)
     yield tmp_path
     sys.modules.pop("mylab_work", None)
+    sys.modules.pop("mylab_stopper", None)
 
 
 @pytest.fixture
 def searched(folder):
     """The folder after a search with 40 trials, some of which failed."""
     done("search", "mine.toml")
+    return folder
+
+
+@pytest.fixture
+def raced(folder):
+    """The folder after a search in which networks were stopped, paused and revived."""
+    done("search", "raced.toml")
     return folder
 
 
@@ -243,7 +302,7 @@ def test_ctrl_c_while_the_report_is_written(folder, monkeypatch):
 
 
 def test_ctrl_c_in_a_command_that_reads(searched, monkeypatch):
-    monkeypatch.setattr(Study, "front", interrupt)
+    monkeypatch.setattr(Study, "trials", interrupt)
     result = vilfredo("front")
     assert (result.exit_code, result.stderr) == (INTERRUPTED, "Stopped.\n")
     assert not litter(searched)
@@ -319,6 +378,77 @@ def test_the_front_as_a_table_and_as_json(searched):
     assert [row["trial"] for row in data] == [t.number for t in front]
     assert set(data[0]["values"]) == {"loss", "cost"}
     assert data[0]["values"]["loss"]["mean"] == front[0].value("loss").mean
+
+
+def test_a_search_says_who_is_stopped_and_why(folder):
+    output = done("search", "raced.toml")
+    trials = Study.open("vilfredo.db").trials()
+    for state in ("paused", "stopped"):
+        lines = [line for line in output.splitlines() if re.search(rf"trial +\d+  {state} ", line)]
+        assert len(lines) >= sum(t.state == state for t in trials) > 0
+        pattern = r"loss \S+ ± \S+ fc\.  cost \S+  after epoch 2: no chance of \d+$"
+        assert all(re.search(pattern, line) for line in lines)
+    assert len(re.findall(r"complete   loss \S+ \(forecast \S+ ± 0\.10\)", output)) == 2
+    assert re.search(r"^33 epochs saved \(33 %\), .* (net|lost) · engine .* of training\)$", output, re.M)
+    assert re.search(r"^forecasts of loss: 2 measured later, off by 0\.0300 on average, 2 of 2", output, re.M)
+    assert "Who was halted, and why: vilfredo stopped 1\n" in output
+
+
+def test_the_front_tells_forecasts_from_what_was_measured(raced):
+    study = Study.open("vilfredo.db")
+    guessed = [t for t in study.front() if t.value("loss").origin == "forecast"]
+    assert guessed
+    output = done("front")
+    verb = "is" if len(guessed) == 1 else "are"
+    assert f"{len(guessed)} of them {verb} there by a forecast (fc.)" in output
+    assert len(re.findall(r" ± 0\.10 fc\. .*(?:paused|stopped) \(epoch 2\)$", output, re.M)) == len(guessed)
+    assert "33 epochs saved" in output
+    rows = {row["trial"]: row for row in json.loads(done("front", "--json"))}
+    for trial in guessed:
+        row = rows[trial.number]
+        assert (row["values"]["loss"]["origin"], row["values"]["loss"]["sd"]) == ("forecast", 0.1)
+        assert row["values"]["cost"]["origin"] == "measured"
+        assert row["halts"][0]["forecast"]["loss"]["mean"] == row["values"]["loss"]["mean"]
+
+
+def test_who_was_stopped_is_listed(raced):
+    trials = {t.number: t for t in Study.open("vilfredo.db").trials()}
+    halted = [n for n, t in trials.items() if t.halts]
+    output = done("stopped")
+    assert output.startswith("13 candidates halted early: 3 stopped, 8 paused, 2 trained in full later.\n")
+    assert "33 epochs saved" in output
+    rows = re.findall(
+        r"^ +(\d+)  (paused|stopped) +2  +(\S+) ± 0\.10  +(\S+)  (\w+) +no chance", output, re.M
+    )
+    assert [int(number) for number, *_ in rows] == halted[::-1]
+    for number, was, _, measured, now in rows:
+        trial = trials[int(number)]
+        assert (was[:4], now) == (trial.halts[0].action[:4], trial.state)
+        assert (measured == "–") == (trial.state != "complete")
+    data = json.loads(done("stopped", "--json"))
+    assert data["savings"]["saved"] == 33
+    assert data["savings"]["share"] == pytest.approx(33 / 100)
+    assert [row["count"] for row in data["calibration"]] == [2]
+    assert len(data["checks"]) == 2
+    assert [row["trial"] for row in data["halts"]] == halted
+    assert data["halts"][0]["reason"] == "no chance of 0"
+    sheet = done("show", "0")
+    assert "paused after epoch 2: no chance of 0" in sheet
+    assert "later trained in full" in sheet
+
+
+def test_a_long_list_of_the_stopped_is_cut(raced, monkeypatch):
+    monkeypatch.setattr("vilfredo.cli.HALTED", 5)
+    output = done("stopped", "--plain")
+    assert len(re.findall("no chance of", output)) == 5
+    assert output.endswith("and 8 before them (--all)\n")
+    assert len(re.findall("no chance of", done("stopped", "--all"))) == 13
+
+
+def test_where_nobody_was_stopped(searched):
+    assert done("stopped") == "No candidate of run 1 was stopped or paused early.\n"
+    assert json.loads(done("stopped", "--json"))["halts"] == []
+    assert "saved" not in done("front")
 
 
 def test_a_front_beyond_all_limits_says_so(folder):
@@ -476,6 +606,6 @@ def test_a_bug_keeps_its_traceback(searched, monkeypatch):
     def broken(*args, **kwargs):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(Study, "front", broken)
+    monkeypatch.setattr(Study, "trials", broken)
     result = vilfredo("front")
     assert isinstance(result.exception, KeyError)

@@ -6,7 +6,7 @@ import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -15,9 +15,11 @@ import click
 
 if TYPE_CHECKING:
     from vilfredo.study import Study
+    from vilfredo.trial import Trial, Value
 
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 DEFAULT_STORE = "vilfredo.db"
+HALTED = 40  # halted networks that are listed
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -281,11 +283,37 @@ def _outcome(study: Study, plain: bool) -> None:
 
 
 def _show_front(study: Study, plain: bool) -> None:
-    from vilfredo import live
+    """The front, and what early termination came to if there was any."""
+    from vilfredo import pareto
 
-    front = study.front()
+    trials = study.trials()
+    front = pareto.front(trials, study.goals)
+    _show_members(study, front, trials, plain)
+    accounts = _accounts(study, trials)
+    for text in accounts:
+        click.echo(text)
+    if accounts:
+        click.echo(f"Who was halted, and why: vilfredo stopped {study.run.id}{_place(study)}")
+
+
+def _accounts(study: Study, trials: Sequence[Trial]) -> list[str]:
+    from vilfredo import live, savings
+
+    checked = savings.calibrations(savings.checks(trials, study.goals), study.goals)
+    return live.accounts(savings.savings(trials, _epochs(study)), checked, study.goals)
+
+
+def _epochs(study: Study) -> int:
+    """Of full training, as the run says without its problem being built; 0 if it does not."""
+    epochs = study.run.description.get("epochs")
+    return epochs if isinstance(epochs, int) else 0
+
+
+def _show_members(study: Study, front: Sequence[Trial], trials: Sequence[Trial], plain: bool) -> None:
+    from vilfredo import live, pareto
+
     if not front:
-        if not any(t.state in ("complete", "stopped") for t in study.trials()):
+        if not any(t.state in pareto.ALIVE for t in trials):
             click.echo("The front is empty: no candidate is complete yet.")
             return
         limits = [g.name for g in study.goals if g.max is not None or g.min is not None]
@@ -297,15 +325,31 @@ def _show_front(study: Study, plain: bool) -> None:
     times = f"{least} to {most}" if least < most else str(most)
     confirmed = f", tested with {times} training seed{'' if times == '1' else 's'}" if most else ""
     click.echo(f"The front: {len(front)} {_noun(study)}{'' if len(front) == 1 else 's'}{confirmed}.")
+    forecast = sum(any(v.origin == "forecast" for v in _values(study, t)) for t in front)
+    if forecast:
+        verb = "is" if forecast == 1 else "are"
+        click.echo(f"{forecast} of them {verb} there by a forecast (fc.), not measured after full training.")
     if plain:
-        rows = live.cells(front, study.goals)
-        widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-        for row in rows:
-            text = "  ".join(cell.rjust(w) for cell, w in zip(row[:-1], widths[:-1], strict=True))
-            click.echo(f"{text}  {row[-1]}".rstrip())
+        _echo_rows(live.cells(front, study.goals))
     else:
         console = _console()
         console.print(live.front_table(front, study.goals, width=console.width))
+
+
+def _values(study: Study, trial: Trial) -> list[Value]:
+    found = [trial.value(goal.name) for goal in study.goals]
+    return [value for value in found if value is not None]
+
+
+def _echo_rows(rows: Sequence[Sequence[str]], left: Collection[str] = ()) -> None:
+    """A table in plain text; the columns with a name in `left`, and the last one, begin at the left."""
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]) - 1)]
+    for row in rows:
+        cells = [
+            cell.ljust(w) if name in left else cell.rjust(w)
+            for name, cell, w in zip(rows[0][:-1], row[:-1], widths, strict=True)
+        ]
+        click.echo("  ".join([*cells, row[-1]]).rstrip())
 
 
 def _noun(study: Study) -> str:
@@ -367,6 +411,7 @@ def _as_json(study: Study, trial: Any) -> dict[str, Any]:
         "confirmed": trial.confirmed,
         "parents": list(trial.parents),
         "operator": trial.operator,
+        "halts": [asdict(halt) for halt in trial.halts],
         "values": values("validation"),
         "test": values("test"),
         "genome": dict(trial.genome),
@@ -409,6 +454,60 @@ def _no_layers(study: Study) -> str:
     except (ValueError, OSError) as problem:
         return f"not shown: {' '.join(str(problem).split())}"
     return ""
+
+
+@main.command()
+@click.argument("run", required=False)
+@store_option
+@click.option("--all", "everybody", is_flag=True, help=f"All of them, not only the latest {HALTED}.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a table; all of them.")
+@click.option("--plain", is_flag=True, help="No colours, no fitting to the terminal.")
+def stopped(run: str | None, store: str, everybody: bool, as_json: bool, plain: bool) -> None:
+    """List who was stopped or paused early in RUN: when, why, what was forecast and measured later."""
+    from vilfredo import live
+    from vilfredo.savings import savings
+
+    with _open(store, run) as study:
+        trials = study.trials()
+    found = savings(trials, _epochs(study))
+    if as_json:
+        _echo_json(_halts_as_json(study, trials))
+        return
+    if not found.halted:
+        click.echo(f"No {_noun(study)} of run {study.run.id} was stopped or paused early.")
+        return
+    kinds = {"stopped": found.stopped, "paused": found.paused, "trained in full later": found.revived}
+    split = ", ".join(f"{count} {kind}" for kind, count in kinds.items() if count)
+    click.echo(f"{found.halted} {_noun(study)}{'' if found.halted == 1 else 's'} halted early: {split}.")
+    for text in _accounts(study, trials):
+        click.echo(text)
+    halted = [t for t in reversed(trials) if t.halts]
+    listed = halted if everybody else halted[:HALTED]
+    if listed:
+        click.echo("")
+        rows = live.halt_cells(listed, study.goals)
+        if plain or live.is_plain(sys.stdout):
+            _echo_rows(rows, left=("was", "now"))
+        else:
+            _console().print(live.halt_table(rows))
+    if len(listed) < len(halted):
+        click.echo(f"and {len(halted) - len(listed)} before them (--all)")
+
+
+def _halts_as_json(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from vilfredo.savings import calibrations, checks, savings
+
+    found, checked = savings(trials, _epochs(study)), checks(trials, study.goals)
+    shares = {"share": found.share, "net_seconds": found.net_seconds, "engine_share": found.engine_share}
+    halts = [{"trial": t.number, "state": t.state, **asdict(halt)} for t in trials for halt in t.halts]
+    return {
+        "savings": {**asdict(found), **shares},
+        "calibration": [asdict(row) for row in calibrations(checked, study.goals)],
+        "checks": [asdict(row) for row in checked],
+        "halts": halts,
+    }
 
 
 @main.command()

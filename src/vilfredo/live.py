@@ -16,7 +16,7 @@ from vilfredo import pareto
 from vilfredo.goal import Goal
 from vilfredo.loop import Running
 from vilfredo.savings import Calibration, Savings, calibrations, checks, last_forecast, savings
-from vilfredo.trial import Epoch, Halt, Trial, Value
+from vilfredo.trial import Epoch, Halt, Key, Trial, Value
 from vilfredo.units import duration, show
 
 if TYPE_CHECKING:
@@ -341,6 +341,46 @@ def cells(front: Sequence[Trial], goals: Sequence[Goal]) -> list[list[str]]:
             remarks.append(trial.state + (f" (epoch {trial.epochs[-1].index})" if trial.epochs else ""))
         rows.append([*row, ", ".join(remarks)])
     return rows
+
+
+def halt_cells(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[list[str]]:
+    """Every halt of `trials` as text, in their order: a header and a row for each; the last column is why."""
+    told = [g for g in goals if any(g.name in halt.forecast for t in trials for halt in t.halts)]
+    known = {goal.name: [_measured(t, goal) for t in trials] for goal in told}
+    header = ["trial", "was", "after epoch"]
+    for goal in told:
+        header += [f"{goal.name} forecast", *(["measured"] if any(known[goal.name]) else [])]
+    rows = [[*header, "now", "why"]]
+    for place, trial in enumerate(trials):
+        for halt in trial.halts:
+            row = [str(trial.number), {"pause": "paused", "stop": "stopped"}[halt.action], str(halt.epoch)]
+            for goal in told:
+                guess = halt.forecast.get(goal.name)
+                row.append("–" if guess is None else show(guess.mean, goal.unit, guess.sd))
+                if any(known[goal.name]):
+                    row.append(known[goal.name][place] or "–")
+            rows.append([*row, trial.state, _short(halt.reason, 200)])
+    return rows
+
+
+def _measured(trial: Trial, goal: Goal) -> str:
+    value = trial.values.get(Key(goal.name))
+    return show(value.mean, goal.unit) if value is not None and value.origin == "measured" else ""
+
+
+def halt_table(rows: Sequence[Sequence[str]]) -> RenderableType:
+    """What `halt_cells` gives as a table for a terminal; only the reasons break into lines."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), show_edge=False, pad_edge=False)
+    words = ("was", "now", "why")
+    for name in rows[0]:
+        table.add_column(name, justify="left" if name in words else "right", no_wrap=name != "why")
+    for row in rows[1:]:
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
 def _mark(origin: str) -> str:

@@ -49,7 +49,8 @@ function calibrationPlot(S, place) {
   function draw(room) {
     const points = own(), width = Math.min(room, 520), height = Math.round(within(240, width * 0.78, 400));
     const box = { width, height, left: 62, right: 12, top: 24, bottom: 40 };
-    let [low, high] = extent(points.flatMap(p => [p[3], p[5]]));
+    const ends = points.length <= 60 ? points.flatMap(p => [p[3] - p[4], p[3] + p[4]]) : [];  // of many, bars may be cut
+    let [low, high] = extent([...points.flatMap(p => [p[3], p[5]]), ...ends.filter(v => !log || v > 0)]);
     if (log) { const more = (high / low) ** 0.06; low /= more; high *= more; } else [low, high] = pad([low, high]);
     const x = scaleFor(low, high, box.left, width - box.right, { log, unit: goal.unit }), y = scaleFor(low, high, height - box.bottom, box.top, { log, unit: goal.unit });
     const [, n, off, spread, inside] = S.calibration.find(row => row[0] === goal.place);
