@@ -130,7 +130,8 @@ class Watch:
         """One training to be watched: a new one, or the one of that number.
 
         `known` are the values of goals that need no training (`macs=…`, `parameters=…`), in their units. The
-        number of a halted network goes on where it was left; give `update(epoch=1)` if it is trained anew.
+        number of a halted network goes on where it was left; give `update(epoch=1)` if it is trained anew. The
+        engine is asked again after the epoch at which it was halted, no sooner.
 
             network = watch.network(macs=2.1e6)
             network = watch.network(7)  # that was paused
@@ -143,6 +144,16 @@ class Watch:
             self._append({"started": number, "process": os.getpid()})
             earlier = self._told.get(number)
         return Network(self, number, earlier, known)
+
+    def confirm(self, number: int, **known: float) -> Network:
+        """The network of that number once more, to be trained in full: its engine is not asked.
+
+        for number in watch.unconfirmed():
+            network = watch.confirm(number)  # train it with network.update(epoch=1, …), …
+        """
+        network = self.network(number, **known)
+        network.watched = False
+        return network
 
     def revive(self) -> list[int]:
         """The numbers of the paused networks that deserve to go on, the most deserving first.
@@ -158,7 +169,7 @@ class Watch:
 
     def unconfirmed(self) -> list[int]:
         """The numbers of those on the front of what is known (with one goal: the best) that are there by a
-        forecast only. Train them in full, then `watch.network(number).finish(value)`."""
+        forecast only. Train them in full, under `confirm`."""
         with self._locked(write=False):
             front = pareto.front(self._known(), self.goals)
         return [t.number for t in front if is_forecast(t, self.goals)]
@@ -175,7 +186,7 @@ class Watch:
         """Write what is known to a file, for `load` (one JSON text to a line)."""
         known = self.trials
         Path(path).write_text(
-            "".join(_line(row) for row in [self._header(), *map(_to_row, known)]), encoding="utf-8"
+            "".join(_line(row) for row in [self._header(), *map(to_row, known)]), encoding="utf-8"
         )
 
     @classmethod
@@ -213,6 +224,8 @@ class Watch:
         """What the engine says of a training as it is now, in the user's units, and the seconds it took."""
         with self._locked(write=False):
             began = time.perf_counter()
+            for number in _numbers(trial, self.goal.name):
+                self.measure(number)
             peers = [self._view(t) for t in self._known() if t.number != trial.number]
             verdict = self.engine(self._lens.trial(trial), peers, self.epochs)
             found = self._lens.values_back(verdict.forecast)
@@ -224,7 +237,7 @@ class Watch:
         with self._locked():
             trial = replace(trial, told_at=round(time.monotonic() - self._began, 3))
             self._learn(trial)
-            self._append(_to_row(trial))
+            self._append(to_row(trial))
 
     def measure(self, value: float) -> None:
         """Take note of the scale of a value of the watched goal: percent or fraction."""
@@ -319,7 +332,7 @@ class Watch:
                     self._busy[number] = int(row["process"])
                     self._next = max(self._next, number + 1)
                 else:
-                    self._learn(_from_row(row))
+                    self._learn(from_row(row))
 
     def _compare(self, header: Mapping[str, Any]) -> None:
         mine = [(g.name, g.sense) for g in self.goals]
@@ -343,9 +356,13 @@ class Network:
     def __init__(self, watch: Watch, number: int, earlier: Trial | None, known: Mapping[str, float]) -> None:
         self.number = number
         self.watch = watch
+        self.watched = True
+        """Whether the engine is asked."""
         self.forecast: Value | None = None
         given = {Key(n): Value(float(v)) for n, v in known.items() if math.isfinite(float(v))}
-        self._again = earlier is not None and earlier.state not in ("paused", "stopped")  # trained once more
+        halted = earlier is not None and earlier.state in ("paused", "stopped")
+        self._judged = earlier.epochs[-1].index if earlier is not None and halted and earlier.epochs else 0
+        self._again = earlier is not None and not halted  # trained once more
         self.trial: Trial = replace(earlier or Trial(number, {}, "paused"), state="paused", failure=None)
         """All that is known of it by now; its state is "paused" while it is in training."""
         self.trial = replace(self.trial, values=self._settled()).with_values(given)
@@ -395,8 +412,6 @@ class Network:
             found[f"train_{name}"] = _number(train)
         if val is not None or f"val_{name}" in metrics:
             self._last = found[f"val_{name}"]
-        for number in (_number(train), found[f"val_{name}"]):
-            watch.measure(number)
         seconds, self._clock = time.monotonic() - self._clock, time.monotonic()
         epochs = (*(e for e in trial.epochs if e.index < index), Epoch(index, found, seconds))
         self._done = False
@@ -410,6 +425,8 @@ class Network:
         if index >= watch.epochs:
             self.finish()
             return Advice()
+        if not self.watched or index <= self._judged:  # what it was revived in spite of
+            return Advice(forecast=self.forecast)
         verdict, engine = watch.judge(self.trial)
         self._clock = time.monotonic()
         spent = self.trial.seconds
@@ -645,7 +662,8 @@ def _parsed(line: str) -> dict[str, Any] | None:
     return row if isinstance(row, dict) else None
 
 
-def _to_row(trial: Trial) -> dict[str, Any]:
+def to_row(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON data in which a metric that is missing (NaN) is null."""
     row = trials.to_json(trial)
     row["epochs"] = [
         [i, {n: x if math.isfinite(x) else None for n, x in metrics.items()}, s]
@@ -654,7 +672,8 @@ def _to_row(trial: Trial) -> dict[str, Any]:
     return row
 
 
-def _from_row(row: Mapping[str, Any]) -> Trial:
+def from_row(row: Mapping[str, Any]) -> Trial:
+    """A trial from what `to_row` made of it."""
     epochs = [
         [i, {n: math.nan if x is None else x for n, x in metrics.items()}, s]
         for i, metrics, s in row["epochs"]
