@@ -54,11 +54,11 @@ class Median:
             return GO
         if self._peers.several and not any(_dominates(p, own, epoch) for p in others):
             return GO
-        sign = 1.0 if own.curve.goal.sense == "min" else -1.0
-        reason = (
-            f"best {own.curve.goal.name} {sign * own.best[epoch]:.4g} until epoch {epoch}, the median of "
-            f"{len(others)} others is {sign * middle:.4g}"
-        )
+        sign, name = (1.0 if own.curve.goal.sense == "min" else -1.0), own.curve.goal.name
+        best = f"best {name} {sign * own.best[epoch]:.4g}"
+        if not math.isfinite(own.best[epoch]):
+            best = f"no finite {name}"
+        reason = f"{best} until epoch {epoch}, the median of {len(others)} others is {sign * middle:.4g}"
         return Verdict("stop", extrapolated(own, known), reason)
 
     def revive(self, trials: Sequence[Trial]) -> Sequence[int]:

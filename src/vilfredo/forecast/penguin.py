@@ -166,12 +166,13 @@ class Penguin:
         """x, y in points, and the x to predict."""
         goal = curve.goal
         scale = self._scale(goal)
-        if goal.sense == "max":
-            y = -curve.val * scale
-        elif _fraction(goal):
-            y = (1.0 - curve.val) * scale
-        else:
-            y = curve.val * scale
+        with np.errstate(over="ignore"):
+            if goal.sense == "max":
+                y = -curve.val * scale
+            elif _fraction(goal):
+                y = (1.0 - curve.val) * scale
+            else:
+                y = curve.val * scale
         target = float(epochs) if self.target is None else self.target / self.every
         return (curve.index - 1.0 if self.variant == "a4nn" else curve.index), y, target
 

@@ -144,7 +144,7 @@ def extrapolated(own: Seen, peers: Sequence[Seen]) -> dict[str, Value]:
         mean = now + float(changes.mean())
         sd = float(changes.std(ddof=1)) * math.sqrt(1 + 1 / len(changes))
     seen = [now, *finals, *then]
-    return curves.forecast(own.curve, min(max(mean, min(seen)), max(seen)), sd)
+    return curves.forecast(own.curve, float(min(max(mean, min(seen)), max(seen))), sd)
 
 
 def levels(grace: int, eta: int, epochs: int) -> list[int]:
