@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import synthetic_run as made
 from vilfredo import pareto, units
 from vilfredo.report.page import render
 from vilfredo.savings import calibrations, checks, savings
+from vilfredo.trial import Trial, Value
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -274,15 +276,16 @@ def test_early_termination_is_shown(page, file, data):
     assert units.duration(saved.engine_seconds) in text
     revived = [t for t in data.trials if t.halts and t.state == "complete"]
     (told,) = calibrations(checks(data.trials, data.goals), data.goals)
-    assert f"off by {units.show(told.error, 'fraction')}" in text
+    assert f"{units.show(told.error, 'fraction')} off".replace(" ", "\u00a0") in text
     assert f"{told.within} of {told.spread}" in text
     marks = page.all("#early .check")
     assert {int(m.get_attribute("data-trial")) for m in marks} == {t.number for t in revived}
-    numbers = "return [...document.querySelectorAll('#early tbody tr')].map(r => Number(r.dataset.trial))"
+    rows = "#early tbody tr:not(.below)"
+    numbers = f"return [...document.querySelectorAll('{rows}')].map(r => Number(r.dataset.trial))"
     listed = page.run(numbers)
     assert listed == sorted((t.number for t in data.trials if t.halts), reverse=True)[: len(listed)]
     nasty = next(n for n in listed if n % 9 == 0)
-    row = page.text(f"#early tr[data-trial='{nasty}']")
+    row = page.text(f"#early tr.below[data-trial='{nasty}']")
     assert "chance to enter the front </script><script>alert(1)</script><img src=x" in row
     assert page.run("return document.images.length + document.scripts.length") == 2
     page.click(next(b for b in page.all("#early th button") if b.text.startswith("error forecast")))
@@ -316,6 +319,41 @@ def test_forecasts_are_never_shown_as_measured(page, file, data):
     guess = halt.forecast["error"]
     assert f"forecast error {units.show(guess.mean, 'fraction', guess.sd)}" in text
     assert page.all("#network .check .mark")  # in its learning curve, at the end
+
+
+def test_forecasts_of_two_goals_are_compared_each_by_itself(page, tmp_path):
+    data = made.data(120, stopped=True)
+
+    def more(trial: Trial) -> Trial:
+        latency = trial.value("latency")
+        halts = [
+            replace(h, forecast={**h.forecast, "latency": Value(latency.mean * 1.2, 0.0, 1, "forecast")})
+            for h in trial.halts
+        ]
+        return replace(trial, halts=tuple(halts))
+
+    data = replace(data, trials=[more(t) for t in data.trials])
+    file = tmp_path / "two.html"
+    file.write_text(render(data), encoding="utf-8")
+    page.open(file)
+    label = "#early .halves svg[role=img]"
+    assert page.one(label).get_attribute("aria-label").startswith("Forecast error against measured")
+    count = len(page.all("#early .check"))
+    page.run(
+        """
+        const list = document.querySelector('#early .halves select');
+        list.value = '1';
+        list.dispatchEvent(new Event('change'));
+        """
+    )
+    assert page.one(label).get_attribute("aria-label").startswith("Forecast latency against measured")
+    assert len(page.all("#early .check")) == count > 5
+    assert not page.all("#early .check .err")  # a forecast without a spread has no bar
+    page.click(page.one("#calibration-log"))
+    assert len(page.all("#early .check")) == count
+    assert "latency forecast" in page.text("#early thead")
+    assert "without a spread" in page.text("#early .tiles")
+    assert page.complaints() == []
 
 
 def test_the_table_sorts_and_chooses(page, file, data):

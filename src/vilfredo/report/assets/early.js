@@ -24,7 +24,7 @@ function earlyView() {
     tile("Epochs saved", percent(savedShare()), `${count(S.epochs)} of ${count(S.epochs + S.trained)} that full training would have taken`),
     tile(net < 0 ? "Training time lost" : "Training time saved", duration(Math.abs(net)), `net: about ${firm(duration(S.seconds))} less the engine’s own`),
     tile("The engine’s own time", duration(S.engine), S.training > 0 ? `${percent(S.engine / S.training)} of ${firm(duration(S.training))} of training` : null),
-    S.calibration.map(([place, n, off, spread, inside]) => tile(`Forecasts of ${GOALS[place].label}`, `off by ${show(off, GOALS[place].unit)}`, `on average, where measured later (${count(n)})`, spread ? `${count(inside)} of ${count(spread)} (${percent(inside / spread)}) within their 90 % interval` : "without a spread")));
+    S.calibration.map(([place, n, off, spread, inside]) => tile(`Forecasts of ${GOALS[place].label}`, firm(`${show(off, GOALS[place].unit)} off`), `on average, where measured later (${count(n)})`, spread ? `${count(inside)} of ${count(spread)} (${percent(inside / spread)}) within their 90 % interval` : "without a spread")));
   const left = h("div", {}, h("h3", {}, "Forecast against measured")), right = h("div", {}, h("h3", {}, "How long networks were trained"));
   put(byId("early-body"), tiles, h("div", { class: "halves" }, left, right), h("h3", {}, "Who was halted, and why"), haltedTable(S));
   calibrationPlot(S, left);
@@ -120,8 +120,7 @@ function haltedTable(S) {
       ...(measured(goal) ? [{ name: "measured later", number: true, get: row => (guess(row, goal) || [0, 0, null])[2], cell: row => show((guess(row, goal) || [0, 0, null])[2], goal.unit) }] : []),
     ]),
     { name: "now", get: row => STATES[T.state[row]], cell: row => STATES[T.state[row]] },
-    { name: "why", wide: true, get: row => latest(row)[4], cell: row => latest(row)[4] || "–" },
   ];
-  const { table } = sortable(columns, S.rows.map(row => row[0]), 0, false);
+  const { table } = sortable(columns, S.rows.map(row => row[0]), 0, false, row => latest(row)[4]);
   return [h("div", { class: "scroll tall", tabindex: 0, role: "group", "aria-label": "halted networks" }, table), S.left ? h("p", { class: "quiet small" }, `and ${plural(S.left, "other")}; all of them: `, h("code", {}, "vilfredo stopped --all")) : null];
 }

@@ -43,15 +43,16 @@ function tableView() {
 }
 
 // A table of trials that sorts by a click on a column's head; a click on a row selects its trial. Columns are
-// {name, get: what to sort by, cell: what to show, number, wide}; `all` are rows of T.
-function sortable(columns, all, by, up) {
+// {name, get: what to sort by, cell: what to show, number}; `all` are rows of T; `below` are words under a row.
+function sortable(columns, all, by, up, below = () => "") {
   let rows = [];
   const body = h("tbody"), heads = columns.map((c, i) => h("th", { scope: "col", class: c.number ? "number" : null }, h("button", { type: "button", onclick: () => { up = by === i ? !up : true; by = i; fillRows(); } }, c.name)));
   function fillRows() {
     const get = columns[by].get;
     rows = [...all].sort((a, b) => { const p = get(a), q = get(b); return p === q ? a - b : p === null ? 1 : q === null ? -1 : (p < q ? -1 : 1) * (up ? 1 : -1); });
     heads.forEach((head, i) => { head.setAttribute("aria-sort", i === by ? (up ? "ascending" : "descending") : "none"); head.firstChild.textContent = columns[i].name + (i === by ? (up ? " ↑" : " ↓") : ""); });
-    put(body, rows.map(row => h("tr", { "data-trial": T.number[row], class: row === chosen.row ? "chosen" : null, onclick: () => choose(row) }, columns.map(c => h("td", { class: c.number ? "number" : c.wide ? "words" : null }, c.cell(row))))));
+    const line = (row, kind, ...cells) => h("tr", { "data-trial": T.number[row], class: [row === chosen.row && "chosen", kind].filter(Boolean).join(" ") || null, onclick: () => choose(row) }, cells);
+    put(body, rows.map(row => [line(row, null, columns.map(c => h("td", { class: c.number ? "number" : null }, c.cell(row)))), below(row) && line(row, "below", h("td", { colspan: columns.length }, h("div", {}, below(row))))]));
   }
   fillRows();
   chosen.watchers.push(row => body.querySelectorAll("tr").forEach(tr => tr.classList.toggle("chosen", Number(tr.dataset.trial) === T.number[row])));
