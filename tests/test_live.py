@@ -239,7 +239,7 @@ def test_a_line_is_printed_for_what_is_news():
 
 def test_halts_as_a_table():
     rows = live.halt_cells(HALTED[-4:], GOALS)
-    assert rows[0] == ["trial", "was", "after epoch", "error forecast", "measured", "now", "why"]
+    assert rows[0] == ["trial", "was", "epoch", "error forecast", "measured", "now", "why"]
     assert rows[1][:6] == ["7", "stopped", "2", "20 % ± 2", "–", "stopped"]
     assert rows[3][:6] == ["9", "paused", "2", "20 % ± 2", "21 %", "complete"]
     text = drawn(live.halt_table(rows), 80)
@@ -247,8 +247,8 @@ def test_halts_as_a_table():
     assert "[bold]to" in text
     bare = Trial(1, {}, "stopped", halts=(Halt(3, "stop"),))
     assert live.halt_cells([bare], GOALS) == [
-        ["trial", "was", "after epoch", "now", "why"],
-        ["1", "stopped", "3", "stopped", ""],
+        ["trial", "was", "epoch", "why"],
+        ["1", "stopped", "3", ""],
     ]
 
 

@@ -347,19 +347,21 @@ def halt_cells(trials: Sequence[Trial], goals: Sequence[Goal]) -> list[list[str]
     """Every halt of `trials` as text, in their order: a header and a row for each; the last column is why."""
     told = [g for g in goals if any(g.name in halt.forecast for t in trials for halt in t.halts)]
     known = {goal.name: [_measured(t, goal) for t in trials] for goal in told}
-    header = ["trial", "was", "after epoch"]
+    word = {"pause": "paused", "stop": "stopped"}
+    changed = any(word[halt.action] != t.state for t in trials for halt in t.halts)
+    header = ["trial", "was", "epoch"]
     for goal in told:
         header += [f"{goal.name} forecast", *(["measured"] if any(known[goal.name]) else [])]
-    rows = [[*header, "now", "why"]]
+    rows = [[*header, *(["now"] if changed else []), "why"]]
     for place, trial in enumerate(trials):
         for halt in trial.halts:
-            row = [str(trial.number), {"pause": "paused", "stop": "stopped"}[halt.action], str(halt.epoch)]
+            row = [str(trial.number), word[halt.action], str(halt.epoch)]
             for goal in told:
                 guess = halt.forecast.get(goal.name)
                 row.append("–" if guess is None else show(guess.mean, goal.unit, guess.sd))
                 if any(known[goal.name]):
                     row.append(known[goal.name][place] or "–")
-            rows.append([*row, trial.state, _short(halt.reason, 200)])
+            rows.append([*row, *([trial.state] if changed else []), _short(halt.reason, 200)])
     return rows
 
 
