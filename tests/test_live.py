@@ -166,6 +166,11 @@ def test_what_a_worker_does_when_the_front_is_confirmed():
     assert live.doing(again, 12, GOALS) == "training again, seed 2, epoch 3/12, loss 0.500"
     test = Running(1, 1, Work({}, operator="confirm", split="test"), worker=1)
     assert live.doing(test, 12, GOALS) == "test set"
+    halted = Running(1, 1, Work({}, operator="confirm", trial=1), worker=1)
+    assert live.doing(halted, 12, GOALS) == "goes on to the end"
+    revived = Running(1, 1, Work({}, operator="revive", trial=1), worker=1, epochs=[Epoch(5, {"loss": 0.5})])
+    assert live.doing(revived, 12, GOALS) == "goes on, epoch 5/12, loss 0.500"
+    assert live.doing(replace(revived, epochs=[]), 12, GOALS) == "goes on"
     last = Running(1, 1, Work({}), worker=1, epochs=[Epoch(12, {})])
     assert live.doing(last, 12, GOALS) == "measuring"
 

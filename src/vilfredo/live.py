@@ -145,7 +145,10 @@ def doing(running: Running, epochs: int, goals: Sequence[Goal]) -> str:
     again = f", attempt {running.attempt}" if running.attempt > 1 else ""
     work = running.work
     if work.operator == "confirm":
-        what = "test set" if work.split == "test" else f"training again, seed {work.repeat}"
+        repeated = f"training again, seed {work.repeat}" if work.repeat else "goes on to the end"
+        what = "test set" if work.split == "test" else repeated
+    elif work.operator == "revive":
+        what = "goes on"
     elif not running.epochs:
         return "started" + again
     else:
