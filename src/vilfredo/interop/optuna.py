@@ -21,9 +21,9 @@ Optuna raises NotImplementedError for `report` and `should_prune` where there ar
 What others know is read from the study's storage whenever it is needed: threads (`n_jobs`), processes that
 share a storage and studies that are taken up again need nothing else.
 
-User attributes of a trial: `vilfredo:halted` (epoch, action, reason) and `vilfredo:forecast` (goal -> mean, sd)
-of one that was halted; `vilfredo:confirms` and `vilfredo:revives`, the number of the trial that it trains once
-more; `vilfredo:curve` and `vilfredo:train`, metrics by epoch.
+User attributes of a trial: `vilfredo:halted` (epoch, action, reason) and `vilfredo:forecast` (goal -> mean,
+sd) of one that was halted; `vilfredo:confirms` and `vilfredo:revives`, the number of the trial that it trains
+once more; `vilfredo:curve` and `vilfredo:train`, metrics by epoch.
 """
 
 from __future__ import annotations
@@ -204,14 +204,15 @@ class MultiObjective:
         self._told: set[int] = set()
 
     def start(self, trial: optuna.Trial, **known: float) -> Run:
-        """The training of a trial, at the beginning of the objective. `known` are the values of the objectives
+        """The training of a trial, at the beginning of the objective. `known` are the values of those goals
         that need no training."""
         self._read()
         begin = self.watch.confirm if CONFIRMS in trial.user_attrs else self.watch.network
         return Run(self, trial, begin(_root(trial), **known))
 
     def confirm(self) -> list[int]:
-        """Enqueue the trials that are among the best by a forecast only, to be trained in full; their numbers.
+        """Enqueue the trials that are among the best by a forecast only, to be trained in full; their
+        numbers.
 
         [] when all of the best are measured. What failed when it was confirmed is not tried again.
         """

@@ -129,9 +129,9 @@ class Watch:
     def network(self, number: int | None = None, **known: float) -> Network:
         """One training to be watched: a new one, or the one of that number.
 
-        `known` are the values of goals that need no training (`macs=…`, `parameters=…`), in their units. The
-        number of a halted network goes on where it was left; give `update(epoch=1)` if it is trained anew. The
-        engine is asked again after the epoch at which it was halted, no sooner.
+        `known` are the values of goals that need no training (`macs=…`, `parameters=…`), in their units.
+        The number of a halted network goes on where it was left; give `update(epoch=1)` if it is trained
+        anew. The engine is asked again after the epoch at which it was halted, no sooner.
 
             network = watch.network(macs=2.1e6)
             network = watch.network(7)  # that was paused
@@ -232,12 +232,13 @@ class Watch:
             forecast = {n: replace(v, origin="forecast") for n, v in found.items() if v.is_finite()}
             return replace(verdict, forecast=forecast), time.perf_counter() - began
 
-    def tell(self, trial: Trial) -> None:
-        """Make a trial known; another of its number is replaced."""
+    def tell(self, trial: Trial) -> Trial:
+        """Make a trial known, and return it with its time; another of its number is replaced."""
         with self._locked():
             trial = replace(trial, told_at=round(time.monotonic() - self._began, 3))
             self._learn(trial)
             self._append(to_row(trial))
+        return trial
 
     def measure(self, value: float) -> None:
         """Take note of the scale of a value of the watched goal: percent or fraction."""
@@ -481,9 +482,8 @@ class Network:
 
     def _settle(self, trial: Trial, end: str, values: Mapping[Key, Value]) -> None:
         states: Mapping[str, trials.State] = {"pause": "paused", "stop": "stopped", "failed": "failed"}
-        self.trial = replace(trial, state=states.get(end, "complete")).with_values(values)
         self._done = True
-        self.watch.tell(self.trial)
+        self.trial = self.watch.tell(replace(trial, state=states.get(end, "complete")).with_values(values))
 
     def __enter__(self) -> Network:
         return self
