@@ -22,12 +22,13 @@ from vilfredo.trial import Value
 try:
     import keras
 except ModuleNotFoundError as absent:
+    needed = (absent.name or "keras").partition(".")[0]
     advice = (
         "pip install keras"
-        if absent.name == "keras"
-        else f"its backend needs {absent.name}; install that or set KERAS_BACKEND=torch before the import"
+        if needed == "keras"
+        else f"its backend needs {needed}; install that or set KERAS_BACKEND=torch before the import"
     )
-    raise ModuleNotFoundError(f"vilfredo.interop.keras needs Keras 3: {advice}", name=absent.name) from absent
+    raise ModuleNotFoundError(f"vilfredo.interop.keras needs Keras 3: {advice}", name=needed) from absent
 
 
 class Callback(keras.callbacks.Callback):
