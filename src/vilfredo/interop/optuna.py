@@ -30,6 +30,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -95,6 +96,7 @@ class Pruner(BasePruner):
         self._engine, self._epochs, self._goals, self._options = engine, epochs, tuple(goals), options
         self._goal = goal
         self._memo: tuple[str, Watch, set[int]] | None = None
+        self._lock = threading.Lock()
         self._make(StudyDirection.MAXIMIZE)  # what is wrong is said now
 
     def prune(self, study: Study, trial: FrozenTrial) -> bool:
@@ -136,22 +138,26 @@ class Pruner(BasePruner):
 
     def _watch(self, study: Study) -> Watch:
         """All finished trials of the study under the engine. What was read once is not read again."""
-        if self._memo is None or self._memo[0] != study.study_name:
-            self._memo = (study.study_name, self._make(study.direction), set())
-        _, watch, told = self._memo
-        for frozen in study.get_trials(deepcopy=False, states=FINISHED):
-            if frozen.number not in told:
-                trial = _trial(frozen, watch.goal)
-                watch.tell(replace(trial, number=_root(frozen)))
-                told.add(frozen.number)
-        return watch
+        with self._lock:
+            if self._memo is None or self._memo[0] != study.study_name:
+                self._memo = (study.study_name, self._make(study.direction), set())
+            _, watch, told = self._memo
+            for frozen in study.get_trials(deepcopy=False, states=FINISHED):
+                if frozen.number not in told:
+                    trial = _trial(frozen, watch.goal)
+                    watch.tell(replace(trial, number=_root(frozen)))
+                    told.add(frozen.number)
+            return watch
 
     def _make(self, direction: StudyDirection) -> Watch:
         goal = self._goal if isinstance(self._goal, Goal) else _goal(self._goal, direction)
         return Watch(self._engine, epochs=self._epochs, goal=goal, goals=self._goals, **self._options)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_memo": None}
+        return {name: value for name, value in self.__dict__.items() if name not in ("_memo", "_lock")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _memo=None, _lock=threading.Lock())
 
 
 class MultiObjective:
@@ -202,6 +208,7 @@ class MultiObjective:
             engine, epochs=epochs, goal=first, goals=[g for g in named if g is not first], **options
         )
         self._told: set[int] = set()
+        self._lock = threading.Lock()
 
     def start(self, trial: optuna.Trial, **known: float) -> Run:
         """The training of a trial, at the beginning of the objective. `known` are the values of those goals
@@ -253,15 +260,16 @@ class MultiObjective:
 
     def _read(self) -> None:
         """Take in what has been finished since, here or elsewhere."""
-        for frozen in self.study.get_trials(deepcopy=False, states=FINISHED):
-            if frozen.number in self._told:
-                continue
-            self._told.add(frozen.number)
-            if CURVE in frozen.user_attrs:
-                self.watch.tell(from_row(json.loads(frozen.user_attrs[CURVE])))
-            elif frozen.state == TrialState.COMPLETE:  # not watched: what it came to is known
-                values = {Key(g.name): Value(v) for g, v in zip(self.goals, frozen.values, strict=True)}
-                self.watch.tell(Trial(frozen.number, {}, "complete", values=values))
+        with self._lock:
+            for frozen in self.study.get_trials(deepcopy=False, states=FINISHED):
+                if frozen.number in self._told:
+                    continue
+                self._told.add(frozen.number)
+                if CURVE in frozen.user_attrs:
+                    self.watch.tell(from_row(json.loads(frozen.user_attrs[CURVE])))
+                elif frozen.state == TrialState.COMPLETE:  # not watched: what it came to is known
+                    values = {Key(g.name): Value(v) for g, v in zip(self.goals, frozen.values, strict=True)}
+                    self.watch.tell(Trial(frozen.number, {}, "complete", values=values))
 
 
 class Run:

@@ -37,6 +37,8 @@ from vilfredo.trial import Epoch, Failure, Halt, Key, Trial, Value
 RISING = ("accuracy", "acc", "auc", "auroc", "f1", "iou", "map", "precision", "recall", "reward", "score")
 FALLING = ("loss", "error", "rmse", "mse", "mae", "perplexity", "wer", "nll", "cross_entropy", "entropy")
 
+_FINDING = threading.Lock()  # Python 3.11 cannot parse in two threads at once, which `names.find` does
+
 
 @dataclass(frozen=True, slots=True)
 class Advice:
@@ -511,7 +513,8 @@ def make_engine(
                 f"{listed}: an engine that is made already takes no options; give its name or class"
             )
         return engine
-    maker: Callable[..., Any] = names.find("stopper", engine) if isinstance(engine, str) else engine
+    with _FINDING:
+        maker: Callable[..., Any] = names.find("stopper", engine) if isinstance(engine, str) else engine
     label = engine if isinstance(engine, str) else engine.__name__
     good, wrong = names.check(maker, options, given=("goals",))
     if wrong:
