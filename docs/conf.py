@@ -1,5 +1,9 @@
 """Sphinx configuration."""
 
+import os
+
+os.environ.setdefault("KERAS_BACKEND", "torch")  # what documents itself is imported
+
 project = "Vilfredo"
 author = "The Vilfredo developers"
 copyright = "2026, the Vilfredo developers"

@@ -1,6 +1,6 @@
 """Early termination in Keras 3: a callback that sets `model.stop_training`.
 
-One `Watch` serves all networks of a search; each `fit` is one network:
+One `Watch` serves all networks of a search; each `fit` is one network::
 
     watch = Watch("genrace", epochs=25, goal=Goal("accuracy", "max"))
     for settings in candidates:

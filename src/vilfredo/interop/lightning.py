@@ -1,6 +1,6 @@
 """Early termination in Lightning: a callback that sets `trainer.should_stop`.
 
-One `Watch` serves all networks of a search; each `fit` is one network:
+One `Watch` serves all networks of a search; each `fit` is one network::
 
     watch = Watch("genrace", epochs=25, goal=Goal("accuracy", "max"))
     for settings in candidates:

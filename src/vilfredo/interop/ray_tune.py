@@ -1,4 +1,4 @@
-"""Early termination in Ray Tune: a `Stopper`, beside any scheduler, and a `Scheduler` that also pauses.
+"""Early termination in Ray Tune: a `Stopper`, beside any scheduler, and a `Scheduler` that also pauses::
 
     stop = Stopper("genrace", metric="accuracy", mode="max", max_t=25, train_metric="train_accuracy")
     tuner = tune.Tuner(train, param_space=…, run_config=tune.RunConfig(stop=stop))
