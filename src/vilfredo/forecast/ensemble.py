@@ -26,7 +26,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
+from vilfredo import pareto
 from vilfredo.forecast import chances, curves, families, link
 from vilfredo.forecast.curves import Array, Curve
 from vilfredo.goal import Goal
@@ -36,6 +38,8 @@ from vilfredo.trial import Trial, Value
 PRIORS = (4, 8, 16, 32, 64)  # finished networks at which the prior is learned again
 MOST = 256  # finished networks that the link is fitted to: the last ones
 LINKED = 5  # finished networks from which on there is a link
+COSTS = 4  # sizes and costs that the link uses at most
+EARLY = (2, 4, 8)  # epochs whose training metric the link looks back at
 LEAST = 4  # epochs before a forecast without finished networks
 WIDE = 0.8  # sd of a logarithm from which on a forecast says nothing
 FLOOR = 0.03  # of the median final value: training errors below it say nothing more
@@ -54,20 +58,49 @@ class _Row:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
-    """What there is to compete with: points (n, goals), the watched goal first, less is better."""
+class _Crowd:
+    """All told trials: who finished, and what there is to compete with. `points` (n, goals), the watched goal
+    first, less is better, of the trials `numbers` (n,); `order` are the points' values of the watched
+    goal, sorted; `front` the numbers of those on the front."""
 
+    trials: Sequence[Trial]
+    rows: tuple[_Row, ...]
+    finished: tuple[_Row, ...]
     goals: tuple[Goal, ...]
     points: Array
-    numbers: tuple[int, ...]
+    numbers: NDArray[np.int64]
+    order: Array
+    front: NDArray[np.bool_]
 
     def spread(self) -> float:
         """Standard deviation of the watched goal; 0 where there are fewer than two points."""
         return float(self.points[:, 0].std()) if len(self.points) > 1 else 0.0
 
-    def without(self, number: int) -> _Field:
-        keep = [n != number for n in self.numbers]
-        return _Field(self.goals, self.points[keep], tuple(n for n in self.numbers if n != number))
+    def rivals(self, number: int) -> Array:
+        """The front of all but this trial (n, goals)."""
+        own = self.numbers == number
+        if not (own & self.front).any():
+            return self.points[self.front]
+        rest = self.points[~own]
+        front: Array = rest[pareto.ranks(rest) == 0]
+        return front
+
+    def bound(self, number: int, top: float) -> float:
+        """What a network has to be better than, to be among the best of all; inf where all have room.
+
+        Where more are equally good than there is room for, only those are the best that are better.
+        """
+        own = self.points[self.numbers == number, 0]
+        others = np.delete(self.order, np.searchsorted(self.order, own)) if len(own) else self.order
+        places = math.ceil(top * (len(others) + 1))
+        if len(others) < places:
+            return math.inf
+        bound = float(others[places - 1])
+        hair = 1e-3 * float(others[-1] - others[0])
+        if places < len(others) and others[places] - bound <= hair:
+            better = others[others < bound - hair]
+            bound = float(better[-1]) if len(better) else bound - hair
+        return bound
 
 
 @dataclass(slots=True)
@@ -80,27 +113,34 @@ class _Beliefs:
     val: tuple[families.Shapes, families.Prior]
     train: tuple[families.Shapes, families.Prior] | None
     seen: dict[tuple[int, int], tuple[_Row, Array]] = field(default_factory=dict)  # by (number, epoch)
-    links: dict[int, tuple[tuple[_Row, ...], _Corrected | None]] = field(default_factory=dict)  # by epoch
+    links: dict[tuple[int, tuple[str, ...]], tuple[tuple[_Row, ...], _Corrected | None]] = field(
+        default_factory=dict
+    )  # by epoch and what is known before training
 
     def features(self, rows: Sequence[_Row], epoch: int) -> Array:
-        """What is known of networks after `epoch` epochs (n, 4): the forecast of the families, its sd, the
-        forecast of the training curve, the training metric now."""
+        """What is known of networks after `epoch` epochs (n, 4 + e): the forecast of the families, its sd,
+        the metric now, the forecast of the training curve, the training metric now and at the epochs
+        of `EARLY` before."""
         missing = []
         for row in rows:
             known = self.seen.get((row.trial.number, epoch))
             if known is None or not (known[0] is row or _same(known[0], row, epoch)):
                 missing.append(row)
+            elif known[0] is not row:  # the same so far: next time one look is enough
+                self.seen[row.trial.number, epoch] = (row, known[1])
         if missing:
-            table = np.zeros((len(missing), 4))
+            moments = [epoch, *(e for e in EARLY if e < epoch)]
+            table = np.zeros((len(missing), 4 + len(moments)))
             val = _scaled(np.array([r.val[:epoch] for r in missing]), self.logs)
             fit = families.fit(val, *self.val)
             table[:, 0], table[:, 1] = fit.end, fit.sd
+            table[:, 2] = val[:, -1]
             if self.train is not None:
                 train = _scaled(np.array([r.train[:epoch] for r in missing]), self.floor > 0, self.floor)
-                table[:, 2] = families.fit(train, *self.train).end
-                middle = self.train[1].mean
-                now = np.where(np.isfinite(train[:, -1]), train[:, -1], middle[0] + middle[1])
-                table[:, 3] = now
+                fit = families.fit(train, *self.train)
+                table[:, 3] = fit.end
+                train = np.where(np.isfinite(train), train, fit.curve[:, :epoch])
+                table[:, 4:] = train[:, np.array(moments) - 1]
             for row, line in zip(missing, table, strict=True):
                 self.seen[row.trial.number, epoch] = (row, line)
         return np.array([self.seen[r.trial.number, epoch][1] for r in rows])
@@ -109,12 +149,13 @@ class _Beliefs:
 @dataclass(frozen=True, slots=True)
 class _Corrected:
     """The link after one epoch: regressions of what became of finished networks, against the families alone
-    (their sd times `stretch`, weight `alone`)."""
+    (their sd times `stretch`) and the metric as it is now (sd `change`), which have the weights `others`."""
 
     link: link.Link
-    alone: float
+    others: Array
     stretch: float
-    goals: tuple[str, ...]  # previewed ones that it uses
+    change: float
+    known: tuple[str, ...]  # sizes and costs that it uses
 
 
 class Ensemble:
@@ -164,6 +205,7 @@ class Ensemble:
         self.metric = metric
         self.train_metric = train_metric
         self._rows: dict[int, _Row] = {}
+        self._crowd: _Crowd | None = None
         self._beliefs: _Beliefs | None = None
 
     # -- what the search calls ------------------------------------------------------------------------
@@ -172,24 +214,21 @@ class Ensemble:
         row = self._read(trial, epochs)
         if row.curve is None or row.epoch >= epochs or row.epoch < self.probe:
             return GO
-        rows = [self._read(p, epochs) for p in peers if p.number != trial.number]
-        finished = [r for r in rows if r.finished]
-        found = self._forecast([row], finished, epochs)[0]
+        crowd = self._meet(peers, epochs, row.curve.goal)
+        found = self._forecast([row], crowd, epochs)[0]
         if found is None:
             return GO
         mean, sd = found
         forecast = curves.forecast(row.curve, mean, sd)
-        if not forecast:
-            return GO
-        if len(finished) < self.start:
+        if not forecast or len(crowd.finished) < self.start:
             return Verdict("go", forecast)
-        everybody = self._field(rows, row.curve.goal)
-        chance, what = self._chance(row, mean, sd, everybody)
+        chance = self._chance(row, mean, sd, crowd)
         shown = _shown(forecast[row.curve.goal.name])
         if chance < self.cut:
-            reason = f"{100 * chance:.1f} % chance to enter the {what} (forecast {shown})"
+            place = f"top {100 * self.top:g} %" if len(crowd.goals) == 1 else "front"
+            reason = f"{100 * chance:.1f} % chance to enter the {place} (forecast {shown})"
             return Verdict("pause" if self.resume else "stop", forecast, reason)
-        if self.settled > 0 and sd <= self.settled * everybody.spread():
+        if self.settled > 0 and sd <= self.settled * crowd.spread():
             return Verdict("stop", forecast, f"settled: forecast {shown}")
         return Verdict("go", forecast)
 
@@ -198,18 +237,18 @@ class Ensemble:
         if not self.resume or not any(t.state == "paused" for t in trials):
             return []
         epochs = max((t.epochs[-1].index for t in trials if t.state == "complete" and t.epochs), default=0)
-        rows = [self._read(t, epochs) for t in trials]
-        finished = [r for r in rows if r.finished]
-        paused = [r for r in rows if r.trial.state == "paused" and r.curve is not None and r.epoch < epochs]
-        if len(finished) < self.start or not paused:
+        read = [self._read(t, epochs) for t in trials if t.state == "paused"]
+        paused = [r for r in read if r.curve is not None and 0 < r.epoch < epochs]
+        if not paused or paused[0].curve is None:
             return []
+        crowd = self._meet(trials, epochs, paused[0].curve.goal)
+        if len(crowd.finished) < self.start:
+            return []
+        enough = min(2 * self.cut, (1 + self.cut) / 2)
         found: list[tuple[float, int]] = []
-        everybody = self._field(rows, paused[0].curve.goal) if paused[0].curve is not None else None
-        for row, forecast in zip(paused, self._forecast(paused, finished, epochs), strict=True):
-            if forecast is None or everybody is None:
-                continue
-            chance, _ = self._chance(row, *forecast, everybody.without(row.trial.number))
-            if chance >= min(2 * self.cut, (1 + self.cut) / 2) and chance > 0:
+        for row, forecast in zip(paused, self._forecast(paused, crowd, epochs), strict=True):
+            chance = 0.0 if forecast is None else self._chance(row, *forecast, crowd)
+            if chance >= enough and chance > 0:
                 found.append((-chance, row.trial.number))
         return [number for _, number in sorted(found)]
 
@@ -236,67 +275,73 @@ class Ensemble:
         self._rows[trial.number] = row
         return row
 
-    def _field(self, rows: Sequence[_Row], goal: Goal) -> _Field:
-        """What there is to compete with: rows (n, goals), the watched goal first, less is better."""
-        ranked = [goal] + [g for g in self.goals if g.ranked and g.name != goal.name]
+    def _meet(self, trials: Sequence[Trial], epochs: int, goal: Goal) -> _Crowd:
+        """The crowd of these trials, remembered until one of them changes."""
+        known = self._crowd
+        if known is not None and known.goals[0] == goal and _identical(known.trials, trials):
+            return known
+        rows = tuple(self._read(t, epochs) for t in trials)
+        ranked = (goal, *(g for g in self.goals if g.ranked and g.name != goal.name))
         points: list[list[float]] = []
         numbers: list[int] = []
         for row in rows:
-            if row.trial.state not in ("complete", "stopped", "paused"):
-                continue
-            values = [row.trial.value(g.name) for g in ranked]
-            if row.finished and row.curve is not None and row.curve.final is not None and values[0] is None:
-                values[0] = Value(row.curve.final if goal.sense == "min" else -row.curve.final)
-            if any(v is None for v in values):
-                continue
-            points.append(
-                [v.mean if g.sense == "min" else -v.mean for g, v in zip(ranked, values, strict=True) if v]
-            )
-            numbers.append(row.trial.number)
+            point = _point(row, ranked)
+            if point is not None:
+                points.append(point)
+                numbers.append(row.trial.number)
         table = np.array(points).reshape(len(points), len(ranked))
-        return _Field(tuple(ranked), table, tuple(numbers))
+        self._crowd = _Crowd(
+            tuple(trials),
+            rows,
+            tuple(r for r in rows if r.finished),
+            ranked,
+            table,
+            np.array(numbers, dtype=np.int64),
+            np.sort(table[:, 0]),
+            pareto.ranks(table) == 0,
+        )
+        return self._crowd
 
-    def _chance(self, row: _Row, mean: float, sd: float, known: _Field) -> tuple[float, str]:
-        """The chance to be among the best, and how these are called."""
-        if len(known.goals) == 1:
-            others = np.sort(known.points[:, 0])
-            places = math.ceil(self.top * (len(others) + 1))
-            bound = float(others[places - 1]) if len(others) >= places else math.inf
-            return chances.below(mean, sd, bound), f"top {100 * self.top:g} %"
-        assert row.curve is not None
+    def _chance(self, row: _Row, mean: float, sd: float, crowd: _Crowd) -> float:
+        """The chance to be among the best."""
+        number = row.trial.number
+        if len(crowd.goals) == 1:
+            return chances.below(mean, sd, crowd.bound(number, self.top))
         means, sds = [mean], [sd]
-        for column, goal in enumerate(known.goals[1:], start=1):
-            value = row.curve.others.get(goal.name)
-            if value is None:  # measured after training: as it was for the others
-                column_values = known.points[:, column]
-                means.append(float(column_values.mean()) if len(column_values) else 0.0)
-                sds.append(float(column_values.std()) if len(column_values) else 0.0)
+        for column, goal in enumerate(crowd.goals[1:], start=1):
+            value = None if row.curve is None else row.curve.others.get(goal.name)
+            if value is None:  # known after training only: as it was for the others
+                seen = crowd.points[:, column]
+                means.append(float(seen.mean()) if len(seen) else 0.0)
+                sds.append(float(seen.std()) if len(seen) else 0.0)
             else:
                 means.append(value)
                 sds.append(0.0)
-        return chances.enters(np.array(means), np.array(sds), known.points), "front"
+        return chances.enters(np.array(means), np.array(sds), crowd.rivals(number))
 
     # -- forecasts ------------------------------------------------------------------------------------
 
-    def _forecast(
-        self, rows: Sequence[_Row], finished: Sequence[_Row], epochs: int
-    ) -> list[tuple[float, float] | None]:
+    def _forecast(self, rows: Sequence[_Row], crowd: _Crowd, epochs: int) -> list[tuple[float, float] | None]:
         """(mean, sd) of the final value of each row, less is better; None where nothing can be said."""
+        result: list[tuple[float, float] | None] = [None] * len(rows)
         if epochs < 3:
-            return [None] * len(rows)
-        beliefs = self._believe(finished, epochs)
-        recent = tuple(finished[-MOST:])
-        result: list[tuple[float, float] | None] = []
-        for row in rows:
+            return result
+        beliefs = self._believe(crowd.finished, epochs)
+        together: dict[tuple[int, tuple[str, ...]], list[int]] = {}  # rows by epoch and what is known
+        for place, row in enumerate(rows):
             if not math.isfinite(row.val[row.epoch - 1]):
-                result.append(None)
-            elif beliefs is None:
-                result.append(_alone(row, epochs))
-            elif beliefs.logs and np.nanmin(row.val[: row.epoch]) <= 0:
-                result.append(None)
-            else:
-                mean, sd = self._linked(row, recent, beliefs)
-                result.append(_unscaled(mean, sd, beliefs.logs, beliefs.val[1]))
+                continue
+            if beliefs is None:
+                result[place] = _alone(row, epochs)
+            elif not beliefs.logs or np.nanmin(row.val[: row.epoch]) > 0:
+                together.setdefault((row.epoch, _names(row)), []).append(place)
+        if beliefs is None:
+            return result
+        for (epoch, names), places in together.items():
+            corrected = self._corrected(epoch, crowd.finished[-MOST:], beliefs, names)
+            means, sds = _linked([rows[p] for p in places], epoch, corrected, beliefs)
+            for place, mean, sd in zip(places, means, sds, strict=True):
+                result[place] = _unscaled(float(mean), float(sd), beliefs.logs, beliefs.val[1])
         return result
 
     def _believe(self, finished: Sequence[_Row], epochs: int) -> _Beliefs | None:
@@ -322,58 +367,73 @@ class Ensemble:
         self._beliefs = _Beliefs(rows, logs, floor, learned, trained)
         return self._beliefs
 
-    def _linked(self, row: _Row, finished: tuple[_Row, ...], beliefs: _Beliefs) -> tuple[float, float]:
-        """Mean and sd of the row's final value, in the scale in which curves are fitted."""
-        line = beliefs.features([row], row.epoch)[0]
-        corrected = self._corrected(row.epoch, finished, beliefs)
-        mean, sd = float(line[0]), float(line[1])
-        if corrected is None:
-            return mean, sd
-        design = _design([row], line[None], corrected.goals)
-        means, sds, weights = corrected.link(design)
-        means = np.append(mean + means[0], mean)
-        sds = np.append(sds[0], sd * corrected.stretch)
-        weights = np.append(weights, corrected.alone)
-        middle = float(weights @ means)
-        return middle, math.sqrt(float(weights @ (sds**2 + (means - middle) ** 2)))
-
-    def _corrected(self, epoch: int, finished: tuple[_Row, ...], beliefs: _Beliefs) -> _Corrected | None:
+    def _corrected(
+        self, epoch: int, finished: tuple[_Row, ...], beliefs: _Beliefs, names: tuple[str, ...]
+    ) -> _Corrected | None:
         """The link for networks after `epoch` epochs, remembered while the same networks are finished."""
-        known = beliefs.links.get(epoch)
-        if known is not None and _identical(known[0], finished):
-            return known[1]
+        remembered = beliefs.links.get((epoch, names))
+        if remembered is not None and _identical(remembered[0], finished):
+            return remembered[1]
         cases = [r for r in finished if math.isfinite(r.val[epoch - 1])]
         found = None
         if len(cases) >= LINKED:
-            found = self._learn(epoch, cases, beliefs)
-        beliefs.links[epoch] = (finished, found)
+            costs = [n for n in names if all(_cost(r, n) is not None for r in cases)][:COSTS]
+            found = self._learn(epoch, cases, beliefs, tuple(costs))
+        beliefs.links[epoch, names] = (finished, found)
         return found
 
-    def _learn(self, epoch: int, cases: Sequence[_Row], beliefs: _Beliefs) -> _Corrected:
+    def _learn(
+        self, epoch: int, cases: Sequence[_Row], beliefs: _Beliefs, known: tuple[str, ...]
+    ) -> _Corrected:
         lines = beliefs.features(cases, epoch)
         finals = np.array([r.curve.final for r in cases if r.curve is not None])
-        error = _scaled(finals, beliefs.logs) - lines[:, 0]
+        finals = _scaled(finals, beliefs.logs)
+        error = finals - lines[:, 0]
         sd = np.maximum(lines[:, 1], 1e-9)
         # the families' own spread, stretched to what it turned out to be
         stretch = math.sqrt((float(((error / sd) ** 2).clip(0, 25).sum()) + 3.0) / (len(cases) + 3.0))
-        goals = tuple(
-            g.name
-            for g in self.goals
-            if g.ranked and g.stage == "preview" and all(_cost(r, g.name) is not None for r in cases)
-        )
-        design = _design(cases, lines, goals)
-        models = np.zeros((6, design.shape[1]), dtype=bool)
-        models[1:, 0] = True
-        models[2:, 2] = True
-        models[3, 1] = True
-        models[4:, 3:] = True
-        models[5] = True
-        if beliefs.train is None:
-            models = models[[0, 1, 4]] & np.array([True, False, False, *[True] * len(goals)])
-        learned, alone = link.learn(
-            design, error, np.unique(models, axis=0), link.t_density(error, sd * stretch)[:, None]
-        )
-        return _Corrected(learned, float(alone[0]), stretch, goals)
+        design = _design(cases, lines, known)
+        models, leans = _models(lines.shape[1] - 4 if beliefs.train is not None else 0, design.shape[1])
+        still = finals - lines[:, 2]
+        change = max(float(np.sqrt(np.mean(still**2))), 1e-9)
+        others = np.stack([link.t_density(error, sd * stretch), link.t_density(still, change)], axis=1)
+        learned, weights = link.learn(design, lines[:, 0], finals, models, leans, others)
+        return _Corrected(learned, weights, stretch, change, known)
+
+
+def _models(moments: int, width: int) -> tuple[NDArray[np.bool_], Array]:
+    """Which columns of `_design` each model of the link uses (m, width), and whether it leans on the forecast
+    of the families (m,). `moments`: how many columns are training metrics, 0 without a training curve."""
+    rows: list[tuple[float, tuple[int, ...]]] = [(1.0, ()), (1.0, (0,)), (0.0, ())]
+    costs = tuple(range(2 + moments, width))
+    if costs:
+        rows += [(1.0, (0, *costs)), (0.0, costs)]
+    for column in range(2, 2 + moments):
+        rows += [(0.0, (column,)), (1.0, (0, column))]
+        if costs:
+            rows += [(0.0, (column, *costs)), (1.0, (0, column, *costs))]
+    if moments:
+        rows += [(1.0, (0, 1, 2, *costs)), (0.0, (1, 2, *costs))]
+    models = np.zeros((len(rows), width), dtype=bool)
+    for line, (_, columns) in zip(models, rows, strict=True):
+        line[list(columns)] = True
+    return models, np.array([lean for lean, _ in rows])
+
+
+def _linked(
+    rows: Sequence[_Row], epoch: int, corrected: _Corrected | None, beliefs: _Beliefs
+) -> tuple[Array, Array]:
+    """Means and sds of the rows' final values, in the scale in which curves are fitted."""
+    lines = beliefs.features(rows, epoch)
+    if corrected is None:
+        return lines[:, 0], lines[:, 1]
+    means, sds, weights = corrected.link(_design(rows, lines, corrected.known), lines[:, 0])
+    means = np.concatenate([means, lines[:, [0, 2]]], axis=1)
+    same = np.full((len(rows), 1), corrected.change)
+    sds = np.concatenate([sds, lines[:, 1:2] * corrected.stretch, same], axis=1)
+    weights = np.concatenate([weights, corrected.others])
+    middle = means @ weights
+    return middle, np.sqrt((sds**2 + (means - middle[:, None]) ** 2) @ weights)
 
 
 def _identical(one: Sequence[object], other: Sequence[object]) -> bool:
@@ -394,16 +454,35 @@ def _scaled(values: Array, logs: bool, floor: float = 0.0) -> Array:
     return np.asarray(np.log(np.where(raised > 0, raised, math.nan)))
 
 
-def _cost(row: _Row, goal: str) -> float | None:
-    """log of 1 + the size of a goal that is known before training."""
-    value = None if row.curve is None else row.curve.others.get(goal)
+def _cost(row: _Row, name: str) -> float | None:
+    """log of 1 + a size or cost."""
+    value = None if row.curve is None else row.curve.known.get(name)
     return None if value is None or not math.isfinite(value) else math.log1p(abs(value))
 
 
-def _design(rows: Sequence[_Row], lines: Array, goals: tuple[str, ...]) -> Array:
-    """The link's features (n, 3 + goals): both forecasts, the training metric now, the costs."""
-    costs = np.array([[_cost(r, g) or 0.0 for g in goals] for r in rows]).reshape(len(rows), len(goals))
-    return np.concatenate([lines[:, [0, 2, 3]], costs], axis=1)
+def _names(row: _Row) -> tuple[str, ...]:
+    """The sizes and costs that are known of a network in training."""
+    return () if row.curve is None else tuple(n for n in row.curve.known if _cost(row, n) is not None)
+
+
+def _design(rows: Sequence[_Row], lines: Array, known: Sequence[str]) -> Array:
+    """The link's features: both forecasts, the training metrics, sizes and costs."""
+    costs = np.array([[_cost(r, name) for name in known] for r in rows], dtype=float)
+    return np.concatenate([lines[:, :1], lines[:, 3:], costs.reshape(len(rows), len(known))], axis=1)
+
+
+def _point(row: _Row, goals: Sequence[Goal]) -> list[float] | None:
+    """Measured or forecast values of the goals, less is better; None where one is missing."""
+    if row.trial.state not in ("complete", "stopped", "paused"):
+        return None
+    point = []
+    for goal in goals:
+        value = row.trial.value(goal.name)
+        if value is not None:
+            point.append(value.mean if goal.sense == "min" else -value.mean)
+        elif goal is goals[0] and row.curve is not None and row.curve.final is not None:
+            point.append(row.curve.final)
+    return point if len(point) == len(goals) and all(map(math.isfinite, point)) else None
 
 
 def _alone(row: _Row, epochs: int) -> tuple[float, float] | None:

@@ -23,57 +23,69 @@ class Link:
     center: Array  # (d,)
     scale: Array  # (d,)
     weights: Array  # (m,)
+    leans: Array  # (m,) 1 where the model corrects a guess, 0 where it does without
     beta: Array  # (m, d + 1), the intercept first
     inverse: Array  # (m, d + 1, d + 1): posterior covariance over noise variance
     noise: Array  # (m,) sd
 
-    def __call__(self, features: Array) -> tuple[Array, Array, Array]:
-        """For features (n, d): the models' means and sds (n, m) and their weights (m,)."""
-        z = np.clip((features - self.center) / self.scale, -FAR, FAR)
-        x = np.concatenate([np.ones((len(z), 1)), z], axis=1)
-        leverage = np.einsum("ni,mij,nj->nm", x, self.inverse, x)
-        return x @ self.beta.T, self.noise * np.sqrt(1.0 + leverage), self.weights
+    def __call__(self, features: Array, guess: Array) -> tuple[Array, Array, Array]:
+        """For features (n, d) and guesses (n,): the models' means and sds (n, m) and their weights (m,)."""
+        x = _design((features - self.center) / self.scale)
+        leverage = np.einsum("ni,mij,nj->nm", x, self.inverse, x, optimize=True)
+        means = x @ self.beta.T + guess[:, None] * self.leans
+        return means, self.noise * np.sqrt(1.0 + leverage), self.weights
 
 
-def learn(features: Array, target: Array, models: NDArray[np.bool_], others: Array) -> tuple[Link, Array]:
+def learn(
+    features: Array, guess: Array, target: Array, models: NDArray[np.bool_], leans: Array, others: Array
+) -> tuple[Link, Array]:
     """The link that n cases teach, and the weights of the `others`.
 
-    `features` (n, d), `target` (n,); `models` (m, d): which features each model may use; each is tried
-    with every one of `RIDGES`. `others` (n, o): log densities that competitors outside gave the targets.
-    The weights of all of them together are proportional to their leave-one-out predictive densities.
+    `features` (n, d); `guess` and `target` (n,); `models` (m, d): which features each model may use;
+    `leans` (m,): 1 for models of target − guess, 0 for models of the target. Each model is tried with
+    every one of `RIDGES`. `others` (n, o): log densities that competitors outside gave the targets. The
+    weights of all of them together are proportional to their leave-one-out predictive densities.
     """
     count, d = features.shape
-    center = np.median(features, axis=0)
-    scale = features.std(axis=0)
-    scale = np.where(scale > 1e-12, scale, 1.0)
-    z = np.clip((features - center) / scale, -FAR, FAR)
-    x = np.concatenate([np.ones((count, 1)), z], axis=1)
-    middle = float(np.median(target))
-    size = 1.4826 * float(np.median(np.abs(target - middle)))
-    size = max(size, 0.1 * float(target.std()), 1e-9)
-    target = np.clip(target, middle - FAR * size, middle + FAR * size)
+    center = np.asarray(np.median(features, axis=0))
+    scale = np.asarray(features.std(axis=0))
+    scale[scale < 1e-12] = 1.0
+    x = _design((features - center) / scale)
+    leans = np.asarray(np.tile(leans, len(RIDGES)), dtype=np.float64)
+    # targets far out are drawn in
+    wanted = np.stack([target, target - guess])
+    middle = np.median(wanted, axis=1, keepdims=True)
+    size = 1.4826 * np.median(np.abs(wanted - middle), axis=1, keepdims=True)
+    size = np.maximum(np.maximum(size, 0.1 * wanted.std(axis=1, keepdims=True)), 1e-9)
+    near = np.clip(wanted, middle - FAR * size, middle + FAR * size)
+    kind = leans.astype(int)
+    y, beyond = near[kind], (wanted - near)[kind]
+    doubt = (DOUBT * size[kind]) ** 2
     penalties = np.concatenate([np.where(models, ridge, 1e6) for ridge in RIDGES])
     penalties = np.concatenate([np.full((len(penalties), 1), 1e-2), penalties], axis=1)
     gram = (x.T @ x)[None] + penalties[:, :, None] * np.eye(d + 1)
-    inverse = np.linalg.inv(gram)
-    beta = inverse @ (x.T @ target)
-    hat = np.einsum("ni,mij,nj->mn", x, inverse, x)
-    out = (target - beta @ x.T) / np.maximum(1.0 - hat, 0.05)
+    inverse = np.asarray(np.linalg.inv(gram), dtype=np.float64)
+    beta = np.asarray(np.einsum("mij,mj->mi", inverse, y @ x), dtype=np.float64)
+    hat = np.einsum("ni,mij,nj->mn", x, inverse, x, optimize=True)
+    out = (y - beta @ x.T) / np.maximum(1.0 - hat, 0.05)
     # each case's error against the size of all the other cases' errors
     square = out**2
-    doubt = (DOUBT * size) ** 2
     variance = (square.sum(axis=1, keepdims=True) - square + doubt) / count
-    density = (t_density(out, np.sqrt(variance))).sum(axis=1)
+    density = t_density(out + beyond, np.sqrt(variance)).sum(axis=1)
     total = np.concatenate([density, others.sum(axis=0)])
     weights = np.exp(total - total.max())
     weights /= weights.sum()
-    noise = np.sqrt((square.sum(axis=1) + doubt) / count)
-    link = Link(center, scale, weights[: len(density)], beta, inverse, noise)
-    return link, weights[len(density) :]
+    noise: Array = np.sqrt((square.sum(axis=1) + doubt[:, 0]) / count, dtype=np.float64)
+    inside, outside = weights[: len(density)], weights[len(density) :]
+    return Link(center, scale, inside, leans, beta, inverse, noise), outside
 
 
-def t_density(error: Array, sd: Array) -> Array:
+def _design(z: Array) -> Array:
+    return np.concatenate([np.ones((len(z), 1)), np.clip(z, -FAR, FAR)], axis=1)
+
+
+def t_density(error: Array, sd: Array | float) -> Array:
     """Log density of Student's t with `TAILS` degrees of freedom whose standard deviation is `sd`."""
     scale = sd * math.sqrt((TAILS - 2) / TAILS)
-    constant = math.lgamma((TAILS + 1) / 2) - math.lgamma(TAILS / 2) - 0.5 * math.log(TAILS * math.pi)
+    constant: float = math.lgamma((TAILS + 1) / 2) - math.lgamma(TAILS / 2) - 0.5 * math.log(TAILS * math.pi)
     return np.asarray(constant - np.log(scale) - (TAILS + 1) / 2 * np.log1p((error / scale) ** 2 / TAILS))
