@@ -15,6 +15,7 @@ import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -257,6 +258,26 @@ def test_options_are_json_with_defaults(name: str) -> None:
     assert json.loads(json.dumps(defaults, allow_nan=False)) is not None
     _, wrong = names.check(ENGINES[name], json.loads(json.dumps(defaults)), given)
     assert not wrong
+
+
+def test_defaults_on_the_page_are_the_constructors(name: str) -> None:
+    """`docs/spec.md` has a table of each engine's options: | `option` | type | `default` | meaning |."""
+    page = (Path(__file__).resolve().parents[1] / "docs" / "spec.md").read_text("utf-8")
+    title = f'### `use = "{name}"`\n'
+    assert title in page
+    section = page.split(title)[1].split("\n##")[0]
+    for option, parameter in names.parameters(ENGINES[name]).items():
+        rows = [
+            row for row in section.splitlines() if row.startswith("|") and f"`{option}`" in row.split("|")[1]
+        ]
+        if option in GIVEN["stopper"] or parameter.default in (None, ""):
+            continue
+        assert rows, f"no row for {option} in the section of {name}"
+        cells = rows[0].split("|")
+        place = [part.strip() for part in cells[1].split(",")].index(f"`{option}`")
+        said = re.findall(r"`([^`]*)`", cells[3])[place]
+        default = parameter.default
+        assert json.loads(said) == (list(default) if isinstance(default, tuple) else default), option
 
 
 def test_replayed_searches(name: str, goals: tuple[Goal, ...]) -> None:
