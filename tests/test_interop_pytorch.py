@@ -72,6 +72,10 @@ def test_poor_networks_are_ended_and_the_best_is_kept() -> None:
         assert value is not None
         assert value.origin == ("measured" if trials[number].state == "complete" else "forecast")
         assert value.mean <= 1.05
+    for trial in watch.trials:  # reasons are in the user's terms: accuracies, not errors
+        for halt in trial.halts:
+            shown = float(halt.reason.split("forecast ")[1].split(" ")[0])
+            assert shown == pytest.approx(halt.forecast["accuracy"].mean, abs=halt.forecast["accuracy"].sd)
     poor = [n for n in trials if full[n] < 0.5 and n > 8]
     assert poor
     assert all(paid[n] <= EPOCHS // 2 for n in poor)

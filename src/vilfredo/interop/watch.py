@@ -18,6 +18,7 @@ import inspect
 import json
 import math
 import os
+import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -232,7 +233,8 @@ class Watch:
             verdict = self.engine(self._lens.trial(trial), peers, self.epochs)
             found = self._lens.values_back(verdict.forecast)
             forecast = {n: replace(v, origin="forecast") for n, v in found.items() if v.is_finite()}
-            return replace(verdict, forecast=forecast), time.perf_counter() - began
+            reason = self._lens.reason(verdict.reason, forecast)
+            return replace(verdict, forecast=forecast, reason=reason), time.perf_counter() - began
 
     def tell(self, trial: Trial) -> Trial:
         """Make a trial known, and return it with its time; another of its number is replaced."""
@@ -374,6 +376,11 @@ class Network:
         self._last = next((x for x in reversed(past) if math.isfinite(x)), math.nan)
         self._done = False
         self._clock = time.monotonic()
+
+    def know(self, **known: float) -> None:
+        """Values of goals that need no training, where they are not given to `Watch.network`."""
+        found = {Key(n): Value(float(v)) for n, v in known.items() if math.isfinite(float(v))}
+        self.trial = self.trial.with_values(found)
 
     def _settled(self) -> dict[Key, Value]:
         """The values that do not depend on how far it is trained."""
@@ -535,6 +542,8 @@ def is_forecast(trial: Trial, goals: Iterable[Goal]) -> bool:
 
 # -- accuracies and errors, in percent or not -------------------------------------------------------
 
+_QUOTED = re.compile(r"forecast -?\d[\d.e+-]* ± \d[\d.e+-]*")
+
 
 @dataclass(frozen=True)
 class _Lens:
@@ -626,6 +635,14 @@ class _Lens:
             self.goal.name if n == "error" else n: self._back(v) if n == "error" else v
             for n, v in values.items()
         }
+
+    def reason(self, text: str, forecast: Mapping[str, Value]) -> str:
+        """An engine's reason, the forecast in it in the user's goal and unit."""
+        if self.goal is None or self.goal.name not in forecast:
+            return text
+        value = forecast[self.goal.name]
+        digits = min(4, max(0, 1 - math.floor(math.log10(max(value.sd, 1e-9)))))
+        return _QUOTED.sub(f"forecast {value.mean:.{digits}f} ± {value.sd:.{digits}f}", text)
 
     def _back(self, value: Value) -> Value:
         assert self.goal is not None
