@@ -60,11 +60,12 @@ from vilfredo.trial import Attempt, Epoch, Genome, Trial, Value
 
 WORKERS = 2
 FILTERS = (8, 12, 24)  # networks of at most 4 M MACs: an epoch takes a core one or two seconds
+POPULATION = 10  # of the free searches, which are short
 GOALS: Mapping[str, tuple[Goal, ...]] = {"one": (goal("error"),), "two": (goal("error"), goal("macs"))}
 PARTS = ("fixed.one", "fixed.two", "free.one", "free.two", "replay")
 PROBE = 2  # epochs after which a perfect judge would know
 WORST_ERROR = 0.5  # corner of the hypervolume's box; the other goal's is the largest network's
-YARDSTICKS = ("penguin", "asha", "median", "hyperband", "fixed")
+YARDSTICKS = ("ensemble", "penguin", "asha", "median", "hyperband", "fixed")
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
@@ -96,7 +97,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--engine", default="genrace", help="a stopper, by name or as package.module:Name")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE", help="options of the engine")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--networks", type=int, default=40, help="length of the fixed list")
+    parser.add_argument("--networks", type=int, default=48, help="length of the fixed list")
     parser.add_argument("--trials", type=int, default=30, help="networks of a free search")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--train-size", type=int, default=3_000)
@@ -112,8 +113,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="tiny sizes: does it run?")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.networks = options.trials = 5
-        options.epochs, options.train_size, options.validation_size, options.test_size = 3, 200, 100, 100
+        options.networks = options.trials = 4
+        options.epochs, options.train_size, options.validation_size, options.test_size = 3, 100, 50, 50
         options.orders = 1
     if options.peers is None:
         known = names.known("stopper")
@@ -138,7 +139,7 @@ def compare(seed: int, options: argparse.Namespace) -> dict[str, float]:
     def run(count: str, engine: str | None, trials: int, initial: Sequence[Genome] = ()) -> Ran:
         problem = problems[count]
         stopper = None if engine is None else make_engine(engine, problem.goals, options.set)
-        optimizer = Steady(problem.space, problem.goals)
+        optimizer = Steady(problem.space, problem.goals, population=POPULATION)
         began = time.perf_counter()
         with tempfile.TemporaryDirectory(prefix="early_termination") as folder:
             executor = Local(problem, workers=WORKERS)

@@ -86,6 +86,6 @@ def test_it_runs_from_end_to_end(tmp_path: Path) -> None:
     figures = benchmark.main([*arguments, "--json", str(out), "--record", str(record)])
     written = json.loads(out.read_text())
     assert written["fixed.one.identical"] == 1
-    assert written["free.two.networks"] == 5
+    assert written["free.two.networks"] == 4
     assert all(math.isfinite(v) for v in figures.values() if isinstance(v, float))
     assert benchmark.read_curves(record)
