@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from vilfredo.forecast.rungs import Peers, better, crossed, extrapolated, levels
+from vilfredo.forecast.rungs import Peers, better, crossed, extrapolated, levels, places
 from vilfredo.goal import Goal
 from vilfredo.protocols import GO, Verdict
 from vilfredo.trial import Trial
@@ -62,13 +62,19 @@ class Asha:
         found: list[tuple[int, int, int]] = []
         for level in sorted({p.last for p in waiting}, reverse=True):
             there = [p for p in known if p.last >= level]
-            for own in waiting:
-                if own.last == level:
-                    rivals = [p for p in there if p is not own]
-                    ahead, dominated = better(own, rivals, level, self._peers.several)
-                    first = self._peers.several and not dominated
-                    if first or ahead < len(there) // self.eta:
-                        found.append((-level, ahead, own.number))
+            best = len(there) // self.eta
+            here = [p for p in waiting if p.last == level]
+            # Those of whom the same goals are known are compared with one another at once.
+            for goals in sorted({p.known for p in here}, key=sorted):
+                several = self._peers.several
+                members = [p for p in there if p.fits and goals <= p.known] if several else there
+                if not members:
+                    continue
+                ahead, ranks = places(members, level, goals if several else frozenset())
+                for own, place, rank in zip(members, ahead.tolist(), ranks.tolist(), strict=True):
+                    waits = own.state == "paused" and own.last == level and own.known == goals
+                    if waits and (place < best or (several and rank == 0)):
+                        found.append((-level, place, own.number))
         return [number for _, _, number in sorted(found)]
 
 

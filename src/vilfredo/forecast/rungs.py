@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vilfredo import pareto
 from vilfredo.forecast import curves
@@ -34,6 +35,11 @@ class Seen:
     average: tuple[float, ...]
     others: tuple[float | None, ...]
     fits: bool
+
+    @property
+    def known(self) -> frozenset[int]:
+        """The places of those in `others` that are known."""
+        return frozenset(i for i, value in enumerate(self.others) if value is not None)
 
     @property
     def last(self) -> int:
@@ -107,21 +113,27 @@ def better(own: Seen, rivals: Sequence[Seen], level: int, several: bool) -> tupl
     limit, are left out; those of a better non-dominated rank go before, and within a rank those with a
     smaller value.
     """
-    value = own.at[level]
     if not several:
-        before = sum(r.at[level] < value for r in rivals)
+        before = sum(r.at[level] < own.at[level] for r in rivals)
         return before, before > 0
-    known = [i for i, other in enumerate(own.others) if other is not None]
-    rows = [[value, *(own.others[i] for i in known)]]
-    for rival in rivals:
-        point = [rival.at[level], *(rival.others[i] for i in known)]
-        if rival.fits and None not in point:
-            rows.append(point)
-    table = np.array(rows, dtype=float)
-    table[~np.isfinite(table)] = np.finfo(float).max
+    known = own.known
+    able = [r for r in rivals if r.fits and known <= r.known]
+    ahead, ranks = places([own, *able], level, known)
+    return int(ahead[0]), bool(ranks[0] > 0)
+
+
+def places(
+    members: Sequence[Seen], level: int, known: frozenset[int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """How many go before each member after epoch `level`, and their non-dominated ranks, in (value after the
+    epoch, those of the other ranked goals whose places are in `known`)."""
+    table = np.array([[m.at[level], *(m.others[i] for i in sorted(known))] for m in members], dtype=float)
+    table = np.where(np.isfinite(table), table, np.finfo(float).max)
     ranks = pareto.ranks(table)
-    ahead = (ranks < ranks[0]) | ((ranks == ranks[0]) & (table[:, 0] < table[0, 0]))
-    return int(ahead.sum()), bool(ranks[0] > 0)
+    pairs = np.column_stack([ranks, table[:, 0]])
+    _, which, counts = np.unique(pairs, axis=0, return_inverse=True, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    return before[which.reshape(-1)], ranks
 
 
 def extrapolated(own: Seen, peers: Sequence[Seen]) -> dict[str, Value]:
