@@ -58,9 +58,7 @@ def progress(**changes) -> Progress:
         "eta": 138.0,
         "running": running,
         "failures": {"timeout": 1, "exception": 2},
-        "epochs_spent": 90,
-        "epochs_saved": 10,
-        "engine_seconds": 0.1,
+        "savings": Savings(stopped=1, trained=90, saved=10, engine_seconds=0.1),
         **changes,
     }
     return Progress(**values)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 DEFAULT_STORE = "vilfredo.db"
 HALTED = 40  # halted networks that are listed
+NOTES = 5  # notes that the end of a search shows
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -106,6 +107,7 @@ def run_option(function: F) -> F:
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of full training.")
 @click.option("--confirm", type=click.IntRange(min=0), help="Training seeds to confirm the front with.")
 @click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, random.")
+@click.option("--stopper", metavar="NAME", help="Who ends hopeless trainings early: genrace, …; never.")
 @click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro.")
 @click.option("--name", help="What to call the run.")
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
@@ -118,6 +120,7 @@ def search(
     workers: int | None,
     epochs: int | None,
     optimizer: str | None,
+    stopper: str | None,
     space: str | None,
     store: str | None,
     report: str | None,
@@ -137,6 +140,7 @@ def search(
             "executor.workers": workers or None,
             "problem.epochs": epochs,
             "optimizer.use": optimizer,
+            "stopper.use": stopper,
             "space.use": space,
             "store.path": store,
         }
@@ -195,6 +199,10 @@ def _conclude(study: Study, report: str | None, plain: bool, stop: Stop) -> None
     path = report or f"vilfredo-{run.id}.html"
     _write(path, study.report())
     click.echo(f"Report: {_shown(path)}")
+    for note in (notes := study.notes())[:NOTES]:
+        click.echo(f"Note: {note}")
+    if len(notes) > NOTES:
+        click.echo(f"and {len(notes) - NOTES} other notes: vilfredo failures {run.id}{_place(study)}")
     place = _place(study)
     if stop.asked and not stop.finished:
         click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place}")
@@ -514,11 +522,13 @@ def _halts_as_json(study: Study, trials: Sequence[Trial]) -> dict[str, Any]:
 @click.argument("run", required=False)
 @store_option
 def failures(run: str | None, store: str) -> None:
-    """Count the failed trials of RUN by cause."""
+    """Count the failed trials of RUN by cause, and say what else was noted."""
     from collections import Counter
 
     with _open(store, run) as study:
-        found = study.failures()
+        found, notes = study.failures(), study.notes()
+    for note in notes:
+        click.echo(f"Note: {note}")
     if not found:
         click.echo(f"No trial of run {study.run.id} failed.")
         return

@@ -16,6 +16,7 @@ from vilfredo.executors.state import UNGUARDED, Broken
 from vilfredo.goal import Goal
 from vilfredo.loop import Running, Search, failures
 from vilfredo.protocols import Problem, Space, Work
+from vilfredo.savings import Savings, savings
 from vilfredo.spec import Parts, Spec, SpecError, build, read
 from vilfredo.spec.text import toml
 from vilfredo.store import Run, Status, Store
@@ -24,7 +25,7 @@ from vilfredo.trial import JSON, Failure, Split, Trial
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where a search stands; times in seconds. `saved` counts epochs that stopped networks did not need."""
+    """Where a search stands; times in seconds. `savings` is what early termination came to so far."""
 
     phase: str
     told: int
@@ -33,9 +34,7 @@ class Progress:
     eta: float | None
     running: tuple[Running, ...]
     failures: Mapping[str, int]
-    epochs_spent: int
-    epochs_saved: int
-    engine_seconds: float
+    savings: Savings
 
 
 @dataclass(frozen=True)
@@ -192,9 +191,8 @@ class Study:
         elapsed = search.elapsed if search else max((t.told_at for t in known), default=0.0)
         told = search.counted if search else sum(t.state != "rejected" for t in known)
         share = budget.spent(told, elapsed)
-        epochs = self._parts.problem.epochs if self._parts else 0
-        spent = sum(len(t.epochs) for t in known)
-        stopped = [t for t in known if t.state in ("stopped", "paused")]
+        recorded = self.run.description.get("epochs", 0)
+        epochs = self._parts.problem.epochs if self._parts else recorded if isinstance(recorded, int) else 0
         return Progress(
             phase=search.phase if search else self.run.status,
             told=told,
@@ -203,12 +201,15 @@ class Study:
             eta=elapsed * (1 / share - 1) if 0 < share < 1 and (told > 1 or budget.seconds) else None,
             running=tuple(search.running.values()) if search else (),
             failures={kind: len(found) for kind, found in failures(known).items()},
-            epochs_spent=spent,
-            epochs_saved=sum(max(0, epochs - len(t.epochs)) for t in stopped),
-            engine_seconds=sum(t.seconds.get("engine", 0.0) for t in known),
+            savings=savings(known, epochs),
         )
 
     # -- reading ----------------------------------------------------------------------------------
+
+    def notes(self) -> list[str]:
+        """What happened without harm to any value, each text once: a full disk, a damaged checkpoint, a
+        stopper that finds no metric to go by."""
+        return list(dict.fromkeys(str(data["note"]) for _, _, data in self.run.events("note")))
 
     def trials(self) -> list[Trial]:
         """All trials, by number."""
