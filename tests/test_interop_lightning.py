@@ -174,6 +174,16 @@ def test_a_paused_network_goes_on_from_its_checkpoint(tmp_path: Path) -> None:
     assert [e.index for e in search.trials[0].epochs] == list(range(1, EPOCHS + 1))
 
 
+def test_a_trainer_that_is_let_go_on_trains_the_same_network(tmp_path: Path) -> None:
+    search = watch(action="pause")
+    early, module = Callback(search, "val_acc"), Module(0.4)
+    made = trainer(tmp_path, early)
+    made.fit(module, loader(), loader())
+    made.fit(module, loader(), loader())
+    assert [t.state for t in search.trials] == ["complete"]
+    assert [e.index for e in search.trials[0].epochs] == list(range(1, EPOCHS + 1))
+
+
 def test_another_process_goes_on_with_the_curve(tmp_path: Path) -> None:
     fit(tmp_path, Callback(watch(), "val_acc"), 0.9, max_epochs=5).save_checkpoint(tmp_path / "five.ckpt")
     search = watch()  # as a new process has it: nothing is known

@@ -67,7 +67,8 @@ def reports(config: dict[str, Any]) -> None:
     for epoch in range(1, config.get("epochs", EPOCHS) + 1):
         time.sleep(0.02)
         accuracy = config["top"] * (1 - 0.5**epoch)
-        tune.report({"accuracy": accuracy, "train_accuracy": accuracy + 0.02, "macs": 10 * config["top"]})
+        nested = {"eval": {"accuracy": accuracy}, "macs": 10 * config["top"]}
+        tune.report({"accuracy": accuracy, "train_accuracy": accuracy + 0.02, **nested})
 
 
 def checkpoints(config: dict[str, Any]) -> None:
@@ -199,11 +200,13 @@ class TestStopper:
             assert forecast.origin == "forecast"
 
     def test_what_it_would_pause_it_ends_and_goals_are_found_in_results(self, tmp_path: Path) -> None:
-        stop = Stopper(Cut, **KNOWN, goals={"macs": "min"}, action="pause", again=9)
-        grid = fit(reports, tmp_path, [0.9, 0.3], {"max_concurrent_trials": 1}, stop)
+        settings = {**KNOWN, "metric": "eval/accuracy"}
+        stop = Stopper(Cut, **settings, goals={"macs": "min", "size": "min"}, action="pause", again=9)
+        grid = fit(reports, tmp_path, [0.9, 0.3], {"max_concurrent_trials": 1}, stop, size=7)
         assert epochs(grid) == {0.9: EPOCHS, 0.3: 2}
         assert [t.state for t in stop.watch.trials] == ["complete", "stopped"]
         assert [t.value("macs").mean for t in stop.watch.trials] == [9.0, 3.0]  # type: ignore[union-attr]
+        assert [t.value("size").mean for t in stop.watch.trials] == [7.0, 7.0]  # type: ignore[union-attr]
 
     def test_a_function_that_returns_early_is_complete(self, tmp_path: Path) -> None:
         stop = Stopper("never", **KNOWN)
@@ -215,7 +218,9 @@ class TestStopper:
 
     def test_a_metric_that_is_not_reported_is_named(self, tmp_path: Path) -> None:
         stop = Stopper("never", metric="f1", mode="max", max_t=EPOCHS)
-        with pytest.raises(Exception, match=r"no 'f1' \(they have: accuracy, macs, train_accuracy\)"):
+        with pytest.raises(
+            Exception, match=r"no 'f1' \(they have: accuracy, eval/accuracy, macs, train_accuracy\)"
+        ):
             fit(reports, tmp_path, [0.9], {}, stop)
 
 

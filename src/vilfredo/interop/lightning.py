@@ -119,7 +119,9 @@ class Callback(EarlyStopping):
         if trainer.fast_dev_run:
             return
         self.forecast, self.reason, self.paused = None, "", False
-        if not self._restored:
+        if (
+            not self._restored and trainer.current_epoch == 0
+        ):  # a trainer may be let go on without a checkpoint
             self._curve = []
         if trainer.is_global_zero:
             number = self._number if self._number is not None else self._trained_here()

@@ -34,6 +34,7 @@ try:
     )
     from ray.tune.schedulers import FIFOScheduler, TrialScheduler
     from ray.tune.trainable import FunctionTrainable
+    from ray.tune.utils import flatten_dict
 except ImportError as absent:  # Ray may be there without what its Tune needs
     raise ModuleNotFoundError(
         'vilfredo.interop.ray_tune needs Ray Tune: pip install "ray[tune]"', name="ray.tune"
@@ -72,7 +73,9 @@ class _Results:
         self.others = tuple(name for name in goals if name != metric)
         more = [Goal(name, goals[name], stage="preview") for name in self.others]
         sense: Mode = "max" if mode == "max" else "min"
-        self.watch = Watch(engine, epochs=max_t, goal=Goal(metric, sense), goals=more, **options)
+        name = metric.rpartition("/")[2]  # "eval/accuracy" is an accuracy
+        goal = Goal(metric if name in self.others else name, sense)
+        self.watch = Watch(engine, epochs=max_t, goal=goal, goals=more, **options)
         self.networks: dict[str, Network] = {}
         self.forecasts: dict[str, Value] = {}
         self.reasons: dict[str, str] = {}
@@ -155,8 +158,9 @@ def _reported(result: Mapping[str, Any]) -> list[str]:
 class Stopper(tune.Stopper):
     """Ends trials that the engine gives up; for `tune.RunConfig(stop=…)`, with any scheduler and searcher.
 
-    `metric` is the validation metric in the results, `mode` what is better in it, `max_t` the `time_attr`
-    at which training is over (trials are ended there), `train_metric` the training metric ("": none).
+    `metric` is the validation metric in the results ("eval/accuracy" in nested ones), `mode` what is better
+    in it, `max_t` the `time_attr` at which training is over (trials are ended there), `train_metric` the
+    training metric ("": none).
     `goals` are the other goals of the search by name, each `"min"` or `"max"`, found in the trial's config
     or its first result: a network is kept alive while it may enter the front of all. `options` go to the
     engine. A `Stopper` cannot pause: what the engine would pause is ended (see `Scheduler`).
@@ -192,7 +196,8 @@ class Stopper(tune.Stopper):
         return self._results.watch
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        advice = self._results.tell(trial_id, result, result.get("config") or {})
+        flat = flatten_dict({name: value for name, value in result.items() if name != "config"})
+        advice = self._results.tell(trial_id, flat, result.get("config") or {})
         if result.get(DONE):
             self._results.over(trial_id)
         if advice is not None and advice.pause:
