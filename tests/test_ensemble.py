@@ -312,8 +312,9 @@ def test_a_link_weighs_what_has_proved_itself() -> None:
     target = 0.8 * features[:, 0] + 0.1 * rng.standard_normal(40)
     models = np.array([[False, False], [True, False], [False, True]])
     poor = link.t_density(target, np.full(40, 1.0))[:, None]
-    learned, others = link.learn(features, np.zeros(40), target, models, np.zeros(3), poor)
+    learned, others, errors = link.learn(features, np.zeros(40), target, models, np.zeros(3), poor)
     assert others[0] < 1e-3
+    assert np.sqrt(np.mean(errors**2)) == pytest.approx(0.1, abs=0.05)
     weights = learned.weights.reshape(-1, 3).sum(axis=0)
     assert weights[1] > 0.99
     means, sds, _ = learned(np.array([[1.0, 0.0]]), np.zeros(1))

@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ PRIORS = (4, 8, 16, 32, 64)  # finished networks at which the prior is learned a
 MOST = 256  # finished networks that the link is fitted to: the last ones
 LINKED = 5  # finished networks from which on there is a link
 COSTS = 4  # sizes and costs that the link uses at most
+NORMAL = 3.0  # errors that the normal distribution counts for, beside those that were seen
 EARLY = (2, 4, 8)  # epochs whose training metric the link looks back at
 LEAST = 4  # epochs before a forecast without finished networks
 WIDE = 0.8  # sd of a logarithm from which on a forecast says nothing
@@ -147,6 +148,37 @@ class _Beliefs:
 
 
 @dataclass(frozen=True, slots=True)
+class _Forecast:
+    """Of a final value, less is better: `mean` and `sd`; and in the scale in which curves are fitted
+    `middle`, `width` and what the finished networks' errors were in units of their widths (n,)."""
+
+    mean: float
+    sd: float
+    middle: float
+    width: float
+    logs: bool
+    errors: Array
+
+    def below(self, bound: float) -> float:
+        """P(y < bound): mostly by the errors there were, smoothed; errors have many shapes, where half of
+        the networks learn nothing and end exactly where they are."""
+        if bound == math.inf:
+            return 1.0
+        if self.logs and bound <= 0:
+            return 0.0
+        z = ((math.log(bound) if self.logs else bound) - self.middle) / max(self.width, 1e-12)
+        normal = chances.below(0.0, 1.0, z)
+        count = len(self.errors)
+        if count == 0:
+            return normal
+        away = np.abs(self.errors - np.median(self.errors))
+        kernel = max(0.5 * min(1.4826 * float(np.median(away)), 1.0), 1e-3)
+        x = np.clip((z - self.errors) / kernel, -8.0, 8.0)
+        seen = 0.5 * (1.0 + np.tanh(0.7978845608 * (x + 0.044715 * x**3)))  # the normal's, to 3e-4
+        return (float(seen.sum()) + NORMAL * normal) / (count + NORMAL)
+
+
+@dataclass(frozen=True, slots=True)
 class _Corrected:
     """The link after one epoch: regressions of what became of finished networks, against the families alone
     (their sd times `stretch`) and the metric as it is now (sd `change`), which have the weights `others`."""
@@ -155,6 +187,7 @@ class _Corrected:
     others: Array
     stretch: float
     change: float
+    errors: Array  # of the finished networks, each forecast without itself, in units of the sd
     known: tuple[str, ...]  # sizes and costs that it uses
 
 
@@ -176,9 +209,9 @@ class Ensemble:
         self,
         goals: Sequence[Goal],
         *,
-        cut: float = 0.05,
+        cut: float = 0.1,
         top: float = 0.2,
-        start: int = 8,
+        start: int = 5,
         probe: int = 2,
         settled: float = 0.0,
         resume: bool = True,
@@ -218,17 +251,16 @@ class Ensemble:
         found = self._forecast([row], crowd, epochs)[0]
         if found is None:
             return GO
-        mean, sd = found
-        forecast = curves.forecast(row.curve, mean, sd)
+        forecast = curves.forecast(row.curve, found.mean, found.sd)
         if not forecast or len(crowd.finished) < self.start:
             return Verdict("go", forecast)
-        chance = self._chance(row, mean, sd, crowd)
+        chance = self._chance(row, found, crowd)
         shown = _shown(forecast[row.curve.goal.name])
         if chance < self.cut:
             place = f"top {100 * self.top:g} %" if len(crowd.goals) == 1 else "front"
             reason = f"{100 * chance:.1f} % chance to enter the {place} (forecast {shown})"
             return Verdict("pause" if self.resume else "stop", forecast, reason)
-        if self.settled > 0 and sd <= self.settled * crowd.spread():
+        if self.settled > 0 and found.sd <= self.settled * crowd.spread():
             return Verdict("stop", forecast, f"settled: forecast {shown}")
         return Verdict("go", forecast)
 
@@ -247,7 +279,7 @@ class Ensemble:
         enough = min(2 * self.cut, (1 + self.cut) / 2)
         found: list[tuple[float, int]] = []
         for row, forecast in zip(paused, self._forecast(paused, crowd, epochs), strict=True):
-            chance = 0.0 if forecast is None else self._chance(row, *forecast, crowd)
+            chance = 0.0 if forecast is None else self._chance(row, forecast, crowd)
             if chance >= enough and chance > 0:
                 found.append((-chance, row.trial.number))
         return [number for _, number in sorted(found)]
@@ -302,28 +334,34 @@ class Ensemble:
         )
         return self._crowd
 
-    def _chance(self, row: _Row, mean: float, sd: float, crowd: _Crowd) -> float:
+    def _chance(self, row: _Row, forecast: _Forecast, crowd: _Crowd) -> float:
         """The chance to be among the best."""
         number = row.trial.number
         if len(crowd.goals) == 1:
-            return chances.below(mean, sd, crowd.bound(number, self.top))
-        means, sds = [mean], [sd]
-        for column, goal in enumerate(crowd.goals[1:], start=1):
-            value = None if row.curve is None else row.curve.others.get(goal.name)
-            if value is None:  # known after training only: as it was for the others
-                seen = crowd.points[:, column]
-                means.append(float(seen.mean()) if len(seen) else 0.0)
-                sds.append(float(seen.std()) if len(seen) else 0.0)
-            else:
+            return forecast.below(crowd.bound(number, self.top))
+        rivals = crowd.rivals(number)
+        others = [None if row.curve is None else row.curve.others.get(g.name) for g in crowd.goals[1:]]
+        if None not in others:
+            beaten = (rivals[:, 1:] <= np.array(others, dtype=float)).all(axis=1)
+            return forecast.below(float(rivals[beaten, 0].min(initial=math.inf)))
+        means, sds = [forecast.mean], [forecast.sd]
+        for column, value in enumerate(others, start=1):
+            seen = crowd.points[:, column]
+            if value is not None:
                 means.append(value)
                 sds.append(0.0)
-        return chances.enters(np.array(means), np.array(sds), crowd.rivals(number))
+            elif len(seen):  # known after training only: as it was for the others
+                means.append(float(seen.mean()))
+                sds.append(float(seen.std()))
+            else:
+                return 1.0
+        return chances.enters(np.array(means), np.array(sds), rivals)
 
     # -- forecasts ------------------------------------------------------------------------------------
 
-    def _forecast(self, rows: Sequence[_Row], crowd: _Crowd, epochs: int) -> list[tuple[float, float] | None]:
+    def _forecast(self, rows: Sequence[_Row], crowd: _Crowd, epochs: int) -> list[_Forecast | None]:
         """(mean, sd) of the final value of each row, less is better; None where nothing can be said."""
-        result: list[tuple[float, float] | None] = [None] * len(rows)
+        result: list[_Forecast | None] = [None] * len(rows)
         if epochs < 3:
             return result
         beliefs = self._believe(crowd.finished, epochs)
@@ -340,8 +378,9 @@ class Ensemble:
         for (epoch, names), places in together.items():
             corrected = self._corrected(epoch, crowd.finished[-MOST:], beliefs, names)
             means, sds = _linked([rows[p] for p in places], epoch, corrected, beliefs)
+            errors = np.zeros(0) if corrected is None else corrected.errors
             for place, mean, sd in zip(places, means, sds, strict=True):
-                result[place] = _unscaled(float(mean), float(sd), beliefs.logs, beliefs.val[1])
+                result[place] = _forecast(float(mean), float(sd), beliefs.logs, beliefs.val[1], errors)
         return result
 
     def _believe(self, finished: Sequence[_Row], epochs: int) -> _Beliefs | None:
@@ -397,8 +436,11 @@ class Ensemble:
         still = finals - lines[:, 2]
         change = max(float(np.sqrt(np.mean(still**2))), 1e-9)
         others = np.stack([link.t_density(error, sd * stretch), link.t_density(still, change)], axis=1)
-        learned, weights = link.learn(design, lines[:, 0], finals, models, leans, others)
-        return _Corrected(learned, weights, stretch, change, known)
+        learned, weights, errors = link.learn(design, lines[:, 0], finals, models, leans, others)
+        found = _Corrected(learned, weights, stretch, change, np.zeros(0), known)
+        _, widths = _linked(cases, epoch, found, beliefs)
+        errors = errors + np.stack([error, still], axis=1) @ weights
+        return replace(found, errors=errors / np.maximum(widths, 1e-12))
 
 
 def _models(moments: int, width: int) -> tuple[NDArray[np.bool_], Array]:
@@ -485,7 +527,7 @@ def _point(row: _Row, goals: Sequence[Goal]) -> list[float] | None:
     return point if len(point) == len(goals) and all(map(math.isfinite, point)) else None
 
 
-def _alone(row: _Row, epochs: int) -> tuple[float, float] | None:
+def _alone(row: _Row, epochs: int) -> _Forecast | None:
     """The forecast of a network with nothing to compare it with."""
     points = row.val[: row.epoch]
     points = points[np.isfinite(points)]
@@ -500,16 +542,22 @@ def _alone(row: _Row, epochs: int) -> tuple[float, float] | None:
     grid = families.shapes(epochs)
     prior = families.vague(grid, epochs, low - 0.3 * scale, scale, scale)
     fit = families.fit(seen[None], grid, prior)
-    return _unscaled(float(fit.end[0]), float(fit.sd[0]), logs, prior)
+    return _forecast(float(fit.end[0]), float(fit.sd[0]), logs, prior, np.zeros(0))
 
 
-def _unscaled(mean: float, sd: float, logs: bool, prior: families.Prior) -> tuple[float, float] | None:
+def _forecast(
+    middle: float, width: float, logs: bool, prior: families.Prior, errors: Array
+) -> _Forecast | None:
     """Back in the metric's own scale; half the width of the interval of 68 % as sd. None if too wide."""
-    if not (math.isfinite(mean) and math.isfinite(sd)):
+    if not (math.isfinite(middle) and math.isfinite(width)):
         return None
-    if logs:
-        return (math.exp(mean), math.exp(mean) * math.sinh(sd)) if sd <= WIDE and mean < 700 else None
-    return (mean, sd) if sd <= 10 * float(prior.sigmas[-1]) else None
+    if not logs:
+        found = _Forecast(middle, width, middle, width, logs, errors)
+        return found if width <= 10 * float(prior.sigmas[-1]) else None
+    if width > WIDE or middle > 700:
+        return None
+    mean = math.exp(middle)
+    return _Forecast(mean, mean * math.sinh(width), middle, width, logs, errors)
 
 
 def _shown(value: Value) -> str:

@@ -38,8 +38,9 @@ class Link:
 
 def learn(
     features: Array, guess: Array, target: Array, models: NDArray[np.bool_], leans: Array, others: Array
-) -> tuple[Link, Array]:
-    """The link that n cases teach, and the weights of the `others`.
+) -> tuple[Link, Array, Array]:
+    """The link that n cases teach, the weights of the `others` (o,) and the cases' errors (n,), each as the
+    link's own models, averaged, would have made it without that case.
 
     `features` (n, d); `guess` and `target` (n,); `models` (m, d): which features each model may use;
     `leans` (m,): 1 for models of target − guess, 0 for models of the target. Each model is tried with
@@ -71,13 +72,14 @@ def learn(
     # each case's error against the size of all the other cases' errors
     square = out**2
     variance = (square.sum(axis=1, keepdims=True) - square + doubt) / count
-    density = t_density(out + beyond, np.sqrt(variance)).sum(axis=1)
+    errors = out + beyond
+    density = t_density(errors, np.sqrt(variance)).sum(axis=1)
     total = np.concatenate([density, others.sum(axis=0)])
     weights = np.exp(total - total.max())
     weights /= weights.sum()
     noise: Array = np.sqrt((square.sum(axis=1) + doubt[:, 0]) / count, dtype=np.float64)
     inside, outside = weights[: len(density)], weights[len(density) :]
-    return Link(center, scale, inside, leans, beta, inverse, noise), outside
+    return Link(center, scale, inside, leans, beta, inverse, noise), outside, inside @ errors
 
 
 def _design(z: Array) -> Array:
