@@ -262,15 +262,46 @@ def table(
         heads = [m.replace("confirmed_", "c_").replace("pareto_", "p_") for m in metrics]
         yield ""
         yield f"{name}  (file order; below it the mean over random orders)" if int(out["orders"]) else name
-        yield " " * 18 + "".join(f"{h:>12}" for h in heads)
+        yield " " * 18 + "".join(f"{h:>13}" for h in heads)
         for engine_name in engines:
             for suffix in ("", ".random"):
                 cells = [out.get(f"{engine_name}.{name}.{m}{suffix}") for m in metrics]
                 if any(c is not None for c in cells):
-                    row = "".join(f"{c:>12.3f}" if isinstance(c, float) else f"{'':>12}" for c in cells)
+                    row = "".join(f"{c:>13.3f}" if isinstance(c, float) else f"{'':>13}" for c in cells)
                     yield f"{'' if suffix else engine_name:18}{row}"
         if ceiling:
             yield "ceilings: " + ", ".join(f"{c} {float(out[f'ceiling.{name}.{c}']):.3g}" for c in ceiling)
+
+
+def markdown(out: Mapping[str, float | str], engines: Sequence[str]) -> Iterator[str]:
+    """The means as tables for the documentation: file order, the mean over random orders in brackets."""
+    for title, mean, two, metrics in (
+        ("one goal", "mean", False, ("saved", "mae", "recall10", "recall20", "tau", "ms_per_epoch")),
+        ("two goals", "mean", True, ("saved", "pareto_recall", "hv_ratio", *CONFIRMED)),
+        ("TaskSet", "taskset_mean", False, ("saved", "mae", "recall10", "recall20", "tau", "ms_per_epoch")),
+    ):
+        rows = [n for n in engines if split(n)[1] == two and f"{n}.{mean}.saved" in out]
+        if not rows:
+            continue
+        yield ""
+        yield f"| {title} | " + " | ".join(f"`{m}`" for m in metrics) + " |"
+        yield "|---|" + "---|" * len(metrics)
+        for name in rows:
+            cells = []
+            for metric in metrics:
+                value, random = out[f"{name}.{mean}.{metric}"], out.get(f"{name}.{mean}.{metric}.random")
+                text = _digits(metric, value)
+                known = split(name)[0] in ALONE or metric == "ms_per_epoch" or random is None
+                cells.append(text if known else f"{text} ({_digits(metric, random)})")
+            yield f"| `{name}` | " + " | ".join(cells) + " |"
+
+
+CONFIRMED = ("confirmed_saved", "confirmed_pareto_recall", "confirmed_hv_ratio")
+
+
+def _digits(metric: str, value: object) -> str:
+    places = 3 if metric.startswith(("hv", "confirmed_hv", "saved", "confirmed_saved")) else 2
+    return f"{value:.{places}f}"
 
 
 def chosen(asked: Sequence[str]) -> list[str]:
@@ -319,6 +350,7 @@ def main() -> None:
     parser.add_argument("--orders", type=int, default=5, help="random orders beside the file's")
     parser.add_argument("--share", type=float, default=1.0, help="of the networks, in random orders")
     parser.add_argument("--limit", type=int, default=0, help="networks of each experiment, the first")
+    parser.add_argument("--markdown", action="store_true", help="print the means as tables for documents")
     parser.add_argument("--processes", type=int, default=min(os.cpu_count() or 1, 2))
     options = parser.parse_args()
     try:
@@ -331,6 +363,8 @@ def main() -> None:
     out = figures(experiments, engines, options.orders, options.share, options.processes)
     report.write(options.json, out)
     print("\n".join(table(out, engines, experiments)))
+    if options.markdown:
+        print("\n".join(markdown(out, engines)))
 
 
 if __name__ == "__main__":
