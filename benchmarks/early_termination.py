@@ -18,8 +18,8 @@ one after the other, the full search first.
 * `replay`: the curves of the full search of `fixed` again in simulated time, two workers, through the same
   loop, for several engines and many orders of the list: how much hangs on the order.
 
-`saved` is the share of epochs, `saved_net` that of the seconds of training, less the engine's own seconds.
-`error_gap_points` is the validation error of the chosen network over the best of the full search, in
+`saved` is the share of epochs, `saved_net` that of their seconds (as the full search took them), less the
+engine's own. `error_gap_points` is the validation error of the chosen network over the best of the full search, in
 percentage points; `test_gap_points` the same of the two chosen networks on the test set. `front_found` is the
 share of the true front (validation) in the front that the engine's search ends with. `forecast_mae_points`
 is how far the last forecasts of halted networks are from what the full search measured. `ceiling_saved` is
@@ -353,7 +353,7 @@ def against(full: Ran, raced: Ran, goals: Sequence[Goal], largest: float) -> dic
         "full_seconds": whole,
         **totals(raced),
         "saved": 1 - raced.paid / full.paid,
-        "saved_net": 1 - (raced.train_seconds + raced.engine_seconds) / full.train_seconds,
+        "saved_net": 1 - (same_clock(full, raced) + raced.engine_seconds) / full.train_seconds,
         "ceiling_saved": 1 - trained(PROBE, len(front), full) / full.paid,
         "front": float(len(front)),
         "front_found": share({t.number for t in front}, {t.number for t in found}),
@@ -390,6 +390,12 @@ def side_by_side(full: Ran, raced: Ran, goals: Sequence[Goal], largest: float) -
     row["hv_ratio"] = row["hv"] / max(row["full_hv"], 1e-9)
     row["hv_ratio_equal_time"] = row["hv"] / max(row["full_equal_time_hv"], 1e-9)
     return row
+
+
+def same_clock(full: Ran, raced: Ran) -> float:
+    """Seconds that the epochs which `raced` paid for took in the full search: free of what else the
+    machine did meanwhile."""
+    return sum(e.seconds for n, t in raced.trials.items() for e in full.trials[n].epochs[: len(t.epochs)])
 
 
 def trained(probe: int, members: int, full: Ran) -> float:
