@@ -2,9 +2,10 @@
 
 Each network one at a time (`benchmarks.replay`), in the order of the file and in random orders. Keys are
 `<engine>.<experiment>.<metric>` (file order), with `.random` (mean over the random orders), `.random_sd`
-and `.random_worst` beside it; `<engine>.mean.<metric>` is the mean over the experiments of accuracy
-curves, `<engine>.taskset_mean.<metric>` that over TaskSet's tasks. Engines with the suffix `_two` rank two
-goals, error and FLOPs, wherever FLOPs are known; the others error alone.
+and `.random_worst` beside it (one random order where there are more than 500 networks);
+`<engine>.mean.<metric>` is the mean over the experiments of accuracy curves, `<engine>.taskset_mean.<metric>`
+that over TaskSet's tasks. Engines with the suffix `_two` rank two goals, error and FLOPs, wherever FLOPs are
+known; the others error alone.
 
 * `saved`, `saved_flops`: share of all epochs not trained; weighted with the network's FLOPs.
 * `mae`: mean absolute error in points of what is returned for all networks, measured or forecast.
@@ -56,6 +57,7 @@ ENGINES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 """Name here: the engine and its options."""
 TWO_GOALS = ("genrace", "genrace_stop", "ensemble", "asha", "never")
 ALONE = ("penguin", "fixed", "never")  # look at no other network: no order changes what comes out
+MANY = 500  # networks
 MEANS: Mapping[str, str] = {"accuracy": "mean", "taskset": "taskset_mean"}
 SHOWN = (
     "saved", "saved_flops", "mae", "recall10", "recall20", "mean_gap", "tau", "pareto_recall", "hv_ratio",
@@ -98,6 +100,11 @@ def ordered(job: Job) -> list[int]:
     return [int(i) for i in shuffled[: math.ceil(job.share * count)]]
 
 
+def orders_of(experiment: Experiment, orders: int) -> int:
+    """How many random orders: one will do for many networks, which take long and vary little."""
+    return min(orders, 1) if len(experiment.networks) > MANY else orders
+
+
 def play(job: Job) -> tuple[Job, dict[str, float]]:
     name, two = split(job.engine)
     goals = TWO if two else ONE
@@ -125,7 +132,7 @@ def figures(
         Job(name, experiment, order, share)
         for experiment in experiments
         for name in engines
-        for order in range(1 + orders)
+        for order in range(1 + orders_of(experiment, orders))
         if experiment.priced or not split(name)[1]
         if order == 0 or share < 1 or split(name)[0] not in ALONE
     ]
@@ -138,6 +145,7 @@ def figures(
     for experiment in experiments:
         out[f"curves.{experiment.name}.networks"] = len(experiment.networks)
         out[f"curves.{experiment.name}.epochs"] = experiment.epochs
+        out[f"curves.{experiment.name}.orders"] = orders_of(experiment, orders)
         out |= {f"ceiling.{experiment.name}.{name}": value for name, value in ceilings(experiment).items()}
     for name in engines:
         per_experiment: dict[str, dict[str, dict[str, float]]] = {}
