@@ -18,12 +18,13 @@ one after the other, the full search first.
 * `replay`: the curves of the full search of `fixed` again in simulated time, two workers, through the same
   loop, for several engines and many orders of the list: how much hangs on the order.
 
-`saved` is the share of epochs, `saved_net` that of their seconds (as the full search took them), less the
-engine's own. `error_gap_points` is the validation error of the chosen network over the best of the full search, in
-percentage points; `test_gap_points` the same of the two chosen networks on the test set. `front_found` is the
-share of the true front (validation) in the front that the engine's search ends with. `forecast_mae_points`
-is how far the last forecasts of halted networks are from what the full search measured. `ceiling_saved` is
-what would be saved by somebody who knows after two epochs of a network whether it is of the true front.
+* `saved` is the share of epochs, `saved_net` that of their seconds (as the full search took them), less the
+  engine's own; `ceiling_saved` is what would be saved by somebody who knows after two epochs of a network
+  whether it is of the true front.
+* `error_gap_points` is the validation error of the chosen network over the best of the full search, in
+  percentage points; `test_gap_points` the same of the two chosen networks on the test set.
+* `front_found` is the share of the true front (validation) in the front that the engine's search ends with.
+* `forecast_mae_points` is how far the last forecasts of halted networks are from what was measured in full.
 """
 
 from __future__ import annotations
