@@ -47,8 +47,8 @@ class Watcher:
 
     `goals` are the problem's objectives in the order of `F`; those to be maximised are written negated, since
     pymoo minimises. `goal` is the one that `val` of `Run.update` measures; by default the first. `engine`,
-    `epochs`, `path` and the options are those of `Watch`: `path` lets the processes of a parallel runner share
-    what they know.
+    `epochs`, `path` and the options are those of `Watch`: `path` lets the processes of a parallel runner
+    share what they know.
 
         watcher = Watcher("genrace", epochs=25, goals=["error", "macs"])
     """
@@ -87,26 +87,25 @@ class Watcher:
         return front[np.array([ind.get("forecast") == 1.0 for ind in front], dtype=bool)]
 
     def confirm(self, problem: Problem, population: Population) -> Population:
-        """Evaluate once more what the engine would revive, and in full what is on the front by a forecast only.
+        """Evaluate once more what the engine would revive, and in full what is on the front by a forecast.
 
         Gives the front that remains, all of it measured. The individuals are changed in place.
 
             front = watcher.confirm(result.problem, result.pop)
         """
-        members: list[Any] = list(population)
-        numbers = {int(ind.get("trial")): ind for ind in members}
+        numbers = {_number(ind): ind for ind in population}
         while wanted := [n for n in self.watch.revive() if n in numbers]:
             for number in wanted:
                 self._evaluate(problem, numbers[number], full=False)
         tried: set[int] = set()
-        while wanted := [ind for ind in self.unconfirmed(population) if int(ind.get("trial")) not in tried]:
-            for ind in wanted:
-                tried.add(int(ind.get("trial")))
-                self._evaluate(problem, ind, full=True)
+        while wanted := [n for n in map(_number, self.unconfirmed(population)) if n not in tried]:
+            for number in wanted:
+                tried.add(number)
+                self._evaluate(problem, numbers[number], full=True)
         return _front(population)
 
     def _evaluate(self, problem: Problem, individual: Any, full: bool) -> None:
-        with self._once_more(int(individual.get("trial")), full):
+        with self._once_more(_number(individual), full):
             Evaluator().eval(problem, Population.create(individual), skip_already_evaluated=False)
 
     @contextmanager
@@ -135,7 +134,8 @@ class Run:
     ) -> Advice:
         """Tell of one more epoch, as `Network.update`.
 
-        What is evaluated once more begins with epoch 1, unless `epoch` says that it goes on from a checkpoint.
+        What is evaluated once more begins with epoch 1, unless `epoch` says that it goes on from a
+        checkpoint.
         """
         if self._anew and epoch is None:
             epoch = 1
@@ -166,6 +166,10 @@ class Run:
 
     def __exit__(self, *raised: Any) -> None:
         self.network.__exit__(*raised)
+
+
+def _number(individual: Any) -> int:
+    return int(individual.get("trial"))
 
 
 def _front(population: Population) -> Population:
