@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from loops import EPOCHS, Half, macs, training
@@ -63,11 +64,12 @@ class Simulated(SimulatorBackend):  # type: ignore[misc]
 class Few(RandomSearcher):  # type: ignore[misc]
     """The same `TRIALS` configurations in any search."""
 
-    left = TRIALS
+    def __init__(self) -> None:
+        rng = np.random.default_rng(1)
+        super().__init__(SPACE, [{"width": float(w), "rate": float(r)} for w, r in rng.random((TRIALS, 2))])
 
     def suggest(self, **given: Any) -> dict[str, Any] | None:
-        self.left -= 1
-        found: dict[str, Any] | None = super().suggest(**given) if self.left >= 0 else None
+        found: dict[str, Any] | None = self._next_points_to_evaluate()
         return found
 
 
@@ -113,16 +115,16 @@ def test_the_tuner_spends_less_and_finds_the_best(
     engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, short = (
-        made("never", searcher=Few(SPACE, random_seed=1)),
-        made(engine, searcher=Few(SPACE, random_seed=1)),
+        made("never", searcher=Few()),
+        made(engine, searcher=Few()),
     )
     for scheduler in (full, short):
         tuned(scheduler, tmp_path, monkeypatch, workers=1 + (engine == "genrace"))
         assert len(scheduler.watch.trials) == TRIALS
     assert spent(full) == TRIALS * EPOCHS
-    assert spent(short) < 0.8 * spent(full)
+    assert spent(short) < 0.9 * spent(full)
     best, found = (max(t.value("accuracy").mean for t in s.watch.trials) for s in (full, short))  # type: ignore[union-attr]
-    assert found == pytest.approx(best, abs=0.004)  # the noise of one epoch
+    assert found == best
     assert not short.unconfirmed()
 
 
