@@ -122,6 +122,17 @@ def test_a_paused_network_goes_on() -> None:
     assert [len(t.epochs) for t in search.trials] == [EPOCHS, EPOCHS]
 
 
+def test_a_forecast_is_confirmed() -> None:
+    """The best of all is one by forecast: it is trained in full, and its engine is not asked."""
+    search = watch()
+    fit(Callback(search), False)
+    assert search.unconfirmed() == [0]
+    history = fit(Callback(search, number=0, confirm=True), False)
+    assert len(history.epoch) == EPOCHS
+    assert search.unconfirmed() == []
+    assert search.trials[0].value("accuracy").origin == "measured"  # type: ignore[union-attr]
+
+
 def test_validation_may_be_seldom_and_others_may_end_the_fit() -> None:
     search = watch()
     early = Callback(search)
@@ -146,6 +157,8 @@ def test_copies_tell_the_same_watch() -> None:
 def test_what_makes_no_sense_is_said_in_a_sentence() -> None:
     with pytest.raises(ValueError, match="tells a Watch, not 'genrace'"):
         Callback("genrace")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="confirm=True: say which network"):
+        Callback(watch(), confirm=True)
     with pytest.raises(ValueError, match="epochs=9 and the watch epochs=6"):
         fit(Callback(watch()), True, epochs=9)
     with pytest.raises(ValueError, match=r"no metric 'val_acc' .*val_accuracy"):

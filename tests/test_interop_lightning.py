@@ -201,6 +201,16 @@ def test_the_number_says_which_network_it_is(tmp_path: Path) -> None:
     assert len(search.trials[0].epochs) == EPOCHS
 
 
+def test_a_forecast_is_confirmed(tmp_path: Path) -> None:
+    """The best of all is one by forecast: it is trained in full, and its engine is not asked."""
+    search = watch()
+    fit(tmp_path, Callback(search, "val_acc"), 0.4)
+    assert search.unconfirmed() == [0]
+    made = fit(tmp_path, Callback(search, "val_acc", number=0, confirm=True), 0.4)
+    assert made.current_epoch == EPOCHS
+    assert search.unconfirmed() == []
+
+
 def test_other_callbacks_and_failures_end_networks_too(tmp_path: Path) -> None:
     search = watch()
     early = Callback(search, "val_acc")
@@ -217,6 +227,8 @@ def test_other_callbacks_and_failures_end_networks_too(tmp_path: Path) -> None:
 def test_what_makes_no_sense_is_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="tells a Watch, not 'genrace'"):
         Callback("genrace")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="confirm=True: say which network"):
+        Callback(watch(), confirm=True)
     with pytest.raises(ValueError, match=r"no last epoch.*max_epochs=8"):
         fit(tmp_path, Callback(watch(), "val_acc"), 0.9, max_epochs=-1)
     with pytest.raises(ValueError, match="max_epochs=9 and the watch epochs=8"):

@@ -37,7 +37,8 @@ class Callback(keras.callbacks.Callback):
     `watch` is the search's `Watch`; every `fit` with this callback is a new network of it, unless it goes on
     with the last one (`initial_epoch`) or `number` says which it is. `monitor` names the validation metric in
     Keras's logs, in the unit and sense of the watch's goal, `train` the training metric ("": none). `known`
-    are values of goals that are known before training (`parameters=…`).
+    are values of goals that are known before training (`parameters=…`). With `confirm` the network of that
+    number is trained in full.
 
     After a fit: `forecast` (`Value`, None while there is none), `reason` (one clause, "" where it was not
     ended by the engine), `paused` (the engine may revive it: see `Watch.revive`, then fit again with
@@ -53,6 +54,7 @@ class Callback(keras.callbacks.Callback):
         monitor: str = "val_accuracy",
         train: str = "",
         number: int | None = None,
+        confirm: bool = False,
         **known: float,
     ) -> None:
         super().__init__()
@@ -60,6 +62,8 @@ class Callback(keras.callbacks.Callback):
             raise ValueError(
                 f'the callback tells a Watch, not {watch!r}: Callback(Watch("genrace", epochs=25, …), …)'
             )
+        if confirm and number is None:
+            raise ValueError("confirm=True: say which network is trained in full, by its number=…")
         self.watch = watch
         self.network: Network | None = None
         self.monitor = monitor
@@ -69,13 +73,16 @@ class Callback(keras.callbacks.Callback):
         self.reason = ""
         self.paused = False
         self._number = number
+        self._confirm = confirm
         self._begun = False  # an epoch of this fit has been seen
         self._found = False  # the metric has been seen in this fit
         self._last = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callback:
         """Tuners copy their callbacks for each network: the copy tells the same watch."""
-        return type(self)(self.watch, self.monitor, self.train_monitor, self._number, **self.known)
+        return type(self)(
+            self.watch, self.monitor, self.train_monitor, self._number, self._confirm, **self.known
+        )
 
     def on_train_begin(self, logs: Any = None) -> None:
         end = self.params.get("epochs") or 0
@@ -93,7 +100,10 @@ class Callback(keras.callbacks.Callback):
             goes_on = self._number
             if goes_on is None and epoch > 0 and self.network is not None:
                 goes_on = self.network.number
-            self.network = self.watch.network(goes_on, **self.known)
+            if self._confirm and goes_on is not None:
+                self.network = self.watch.confirm(goes_on, **self.known)
+            else:
+                self.network = self.watch.network(goes_on, **self.known)
         self._begun = True
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

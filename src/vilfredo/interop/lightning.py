@@ -45,7 +45,7 @@ class Callback(EarlyStopping):
     `watch` is the search's `Watch`; every `fit` with this callback is a new network of it, unless it resumes
     one (`ckpt_path`) or `number` says which it is. `monitor` names the logged validation metric, in the unit
     and sense of the watch's goal, `train` the logged training metric ("": none). `known` are values of goals
-    that are known before training (`macs=…`).
+    that are known before training (`macs=…`). With `confirm` the network of that number is trained in full.
 
     After a fit: `forecast` (`Value`, None while there is none), `reason` (one clause, "" where it was not
     ended by the engine), `paused` (the engine may revive it: see `Watch.revive`, then fit again with
@@ -65,12 +65,15 @@ class Callback(EarlyStopping):
         monitor: str = "val_accuracy",
         train: str = "",
         number: int | None = None,
+        confirm: bool = False,
         **known: float,
     ) -> None:
         if not isinstance(watch, Watch):
             raise ValueError(
                 f'the callback tells a Watch, not {watch!r}: Callback(Watch("genrace", epochs=25, …), …)'
             )
+        if confirm and number is None:
+            raise ValueError("confirm=True: say which network is trained in full, by its number=…")
         super().__init__(monitor, mode="min", check_on_train_epoch_end=True)
         self.watch = watch
         self.network: Network | None = None
@@ -80,6 +83,7 @@ class Callback(EarlyStopping):
         self.reason = ""
         self.paused = False
         self._number = number
+        self._confirm = confirm
         self._curve: list[list[float]] = []  # (epoch, training, validation metric), kept in checkpoints
         self._restored = False
         self._validated = False
@@ -125,7 +129,10 @@ class Callback(EarlyStopping):
             self._curve = []
         if trainer.is_global_zero:
             number = self._number if self._number is not None else self._trained_here()
-            self.network = self.watch.network(number, **self.known)
+            if self._confirm and number is not None:
+                self.network = self.watch.confirm(number, **self.known)
+            else:
+                self.network = self.watch.network(number, **self.known)
             if not self.network.trial.epochs:
                 self._remember(self.network)
 
