@@ -36,7 +36,8 @@ from vilfredo.protocols import GO, Verdict
 from vilfredo.trial import Trial, Value
 
 PRIORS = (4, 8, 16, 32, 64)  # finished networks at which the prior is learned again
-MOST = 256  # finished networks that the link is fitted to: the last ones
+MOST = 256  # networks that the link is fitted to: the last ones
+LATER = 1.25  # by what factor later a network must have been halted, to be one of them
 LINKED = 5  # finished networks from which on there is a link
 COSTS = 4  # sizes and costs that the link uses at most
 NORMAL = 3.0  # errors that the normal distribution counts for, beside those that were seen
@@ -56,6 +57,9 @@ class _Row:
     train: Array
     epoch: int
     finished: bool  # measured after full training, with a curve to its end
+    came_to: (
+        float  # the measured value or, of a halted one, what was forecast, less is better; NaN if neither
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class _Crowd:
     trials: Sequence[Trial]
     rows: tuple[_Row, ...]
     finished: tuple[_Row, ...]
+    known: tuple[_Row, ...]  # finished, or halted with a forecast
     goals: tuple[Goal, ...]
     points: Array
     numbers: NDArray[np.int64]
@@ -303,7 +308,14 @@ class Ensemble:
         val[~np.isfinite(val)] = math.nan
         train[~np.isfinite(train)] = math.nan
         complete = curve is not None and curve.final is not None and epoch >= epochs
-        row = _Row(trial, curve, val, train, epoch, complete)
+        came_to = math.nan
+        if curve is not None and complete and curve.final is not None:
+            came_to = curve.final
+        elif curve is not None and trial.state in ("paused", "stopped"):
+            value = trial.value(curve.goal.name)
+            if value is not None and value.origin == "forecast":
+                came_to = value.mean if curve.goal.sense == "min" else -value.mean
+        row = _Row(trial, curve, val, train, epoch, complete, came_to)
         self._rows[trial.number] = row
         return row
 
@@ -326,6 +338,7 @@ class Ensemble:
             tuple(trials),
             rows,
             tuple(r for r in rows if r.finished),
+            tuple(r for r in rows if math.isfinite(r.came_to))[-MOST:],
             ranked,
             table,
             np.array(numbers, dtype=np.int64),
@@ -376,7 +389,7 @@ class Ensemble:
         if beliefs is None:
             return result
         for (epoch, names), places in together.items():
-            corrected = self._corrected(epoch, crowd.finished[-MOST:], beliefs, names)
+            corrected = self._corrected(epoch, crowd.known, beliefs, names)
             means, sds = _linked([rows[p] for p in places], epoch, corrected, beliefs)
             errors = np.zeros(0) if corrected is None else corrected.errors
             for place, mean, sd in zip(places, means, sds, strict=True):
@@ -393,7 +406,7 @@ class Ensemble:
         if known is not None and _identical(known.rows, rows):
             return known
         val = np.array([r.val for r in rows])
-        finals = np.array([r.curve.final for r in finished if r.curve is not None])
+        finals = np.array([r.came_to for r in rows])
         logs = bool(np.nanmin(val) > 0 and finals.min() > 0)
         train = np.array([r.train for r in rows])
         usable = bool(np.isfinite(train).mean() > 0.5)
@@ -407,26 +420,32 @@ class Ensemble:
         return self._beliefs
 
     def _corrected(
-        self, epoch: int, finished: tuple[_Row, ...], beliefs: _Beliefs, names: tuple[str, ...]
+        self, epoch: int, known: tuple[_Row, ...], beliefs: _Beliefs, names: tuple[str, ...]
     ) -> _Corrected | None:
-        """The link for networks after `epoch` epochs, remembered while the same networks are finished."""
+        """The link for networks after `epoch` epochs, remembered while the same is known of others.
+
+        It learns from finished networks, and from those that were halted a good while later than `epoch`:
+        whoever had come to nothing until then is among them, and would be missed.
+        """
         remembered = beliefs.links.get((epoch, names))
-        if remembered is not None and _identical(remembered[0], finished):
+        if remembered is not None and _identical(remembered[0], known):
             return remembered[1]
-        cases = [r for r in finished if math.isfinite(r.val[epoch - 1])]
+        later = max(epoch + 2, LATER * epoch)
+        cases = [r for r in known if (r.finished or r.epoch >= later) and math.isfinite(r.val[epoch - 1])]
+        if beliefs.logs:
+            cases = [r for r in cases if r.came_to > 0 and r.val[epoch - 1] > 0]
         found = None
         if len(cases) >= LINKED:
             costs = [n for n in names if all(_cost(r, n) is not None for r in cases)][:COSTS]
             found = self._learn(epoch, cases, beliefs, tuple(costs))
-        beliefs.links[epoch, names] = (finished, found)
+        beliefs.links[epoch, names] = (known, found)
         return found
 
     def _learn(
         self, epoch: int, cases: Sequence[_Row], beliefs: _Beliefs, known: tuple[str, ...]
     ) -> _Corrected:
         lines = beliefs.features(cases, epoch)
-        finals = np.array([r.curve.final for r in cases if r.curve is not None])
-        finals = _scaled(finals, beliefs.logs)
+        finals = _scaled(np.array([r.came_to for r in cases]), beliefs.logs)
         error = finals - lines[:, 0]
         sd = np.maximum(lines[:, 1], 1e-9)
         # the families' own spread, stretched to what it turned out to be
