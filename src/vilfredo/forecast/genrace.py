@@ -36,10 +36,19 @@ from vilfredo.trial import Trial, Value
 
 Array = NDArray[np.float64]
 
+EARLY = 0.0
+QUAD = 0
+LEAST = 0.002  # log10: what differs by less than half a percent is the same
+FAR = 5.0  # sds from the mean of the finished, beyond which a column counts no more
+MIX = True
+WAIT = 0.0
+FILL = 0.25  # how far outside the finished ones, in units of the range of all, a network is trained on
 PRIOR_A = 1.0  # how many observations (half of them) the prior on the noise weighs
 PRIOR_S = 0.3  # sd of the noise a priori, in sds of y
 PRIOR_G = 10.0  # prior variance of a slope, in units of the noise variance
 PRIOR_B = 0.7  # prior mean of the slopes on metrics, together, in sds of y: who learns more ends better
+PRIOR_V = 3.0
+POOL = 3
 PRIOR_M = 0.5  # what a column costs a model, in units of log likelihood
 
 
@@ -59,25 +68,27 @@ class Genrace:
         *,
         metric: str = "",
         train_metric: str = "",
-        probe: int = 2,
+        probe: float = 0.08,
         full: int = 5,
         top: float = 0.2,
         cut: float = 0.3,
+        settle: float = 0.0,
         resume: bool = True,
     ) -> None:
-        if probe < 1 or full < 2:
+        if probe <= 0 or full < 2:
             raise ValueError("genrace: probe must be at least 1 epoch and full at least 2 networks")
         if not (0 < top < 1 and 0 < cut < 1):
             raise ValueError("genrace: top and cut are shares; give numbers between 0 and 1")
         self.goals = tuple(goals)
         self.metric, self.train_metric = metric, train_metric
+        self.settle = settle
         self.probe, self.full, self.top, self.cut, self.resume = probe, full, top, cut, resume
         self._rows: dict[int, tuple[Trial, int, curves.Curve | None]] = {}
         self._last: Population | None = None
 
     def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
         curve = self._read(trial, epochs)
-        if curve is None or len(curve.val) < self.probe or len(curve.val) >= epochs:
+        if curve is None or (len(curve.val) < self._first(epochs) and not EARLY) or len(curve.val) >= epochs:
             return GO
         population = self._population(peers, epochs)
         learned = population.learned
@@ -86,7 +97,10 @@ class Genrace:
         mean, spread = (float(x[0]) for x in learned.predict(_table([curve], len(curve.val))))
         chance = self._chances(population, [curve], np.array([mean]), np.array([spread]), {trial.number})[0]
         forecast = learned.forecast(curve, mean, spread)
-        if chance >= self.cut or not forecast:
+        settled = spread < self.settle * learned.spread
+        doubtful = population.beyond(curve) > FILL
+        hopeful = chance >= (self.cut if len(curve.val) >= self._first(epochs) else self.cut * EARLY)
+        if (hopeful and not settled) or doubtful or not forecast:
             return Verdict("go", forecast)
         value = forecast[curve.goal.name]
         place = "the front" if self._several else f"the best {self.top:.0%}"
@@ -106,7 +120,9 @@ class Genrace:
             population, [population.rows[i] for i in paused], population.y[paused], population.sd[paused]
         )
         order = sorted(
-            (-c, population.trials[i].number) for c, i in zip(chance, paused, strict=True) if c >= self.cut
+            (-c, population.trials[i].number)
+            for c, i in zip(chance, paused, strict=True)
+            if c >= self.cut and not population.sd[i] < self.settle * population.learned.spread
         )
         return [number for _, number in order]
 
@@ -120,6 +136,9 @@ class Genrace:
             for r, y, sd in zip(population.rows, population.y, population.sd, strict=True)
             if r.final is None
         }
+
+    def _first(self, epochs: int) -> int:
+        return max(2, round(self.probe * epochs)) if self.probe < 1 else int(self.probe)
 
     @property
     def _several(self) -> bool:
@@ -156,8 +175,15 @@ class Genrace:
         y = population.y
         keep = np.array([r.number not in (without or ()) for r in population.rows], dtype=bool)
         if not self._several:
-            everyone = np.append(y[keep], mean) if without else y
-            bound = _bound(everyone, self.top)
+            if MIX:
+                everyone = np.append(y[keep], mean) if without else y
+                bound = _bound2(
+                    everyone, np.append(population.sd[keep], sd) if without else population.sd, self.top
+                )
+            else:
+                everyone = np.append(y[keep], mean) if without else y
+                bound = _bound(everyone, self.top)
+            bound -= max(population.learned.least, 0.02 * float(everyone.std()))
             return [chances.below(float(m), float(s), bound) for m, s in zip(mean, sd, strict=True)]
         found = []
         for row, m, s in zip(rows, mean, sd, strict=True):
@@ -181,8 +207,30 @@ class Genrace:
 
 def _bound(y: Array, top: float) -> float:
     y = np.sort(y)
-    rank = max(1, math.ceil(top * len(y)))
-    return float(y[min(rank, len(y) - 1)])
+    n = len(y)
+    place = top * n - WAIT * math.sqrt(n * top * (1 - top))
+    place = min(max(place, 1.0), n - 1.0) - 0.5  # between two
+    return float(np.interp(place, np.arange(n), y))
+
+
+def _bound2(y: Array, sd: Array, top: float) -> float:
+    """The value that `top` of the networks are expected to be below: sum of P(y_i < bound) = top n."""
+    n = len(y)
+    place = max(top * n - WAIT * math.sqrt(n * top * (1 - top)), 0.5)
+    low, high = float((y - 4 * sd).min()), float((y + 4 * sd).max())
+    scale = np.maximum(sd, 1e-3 * max(high - low, 1e-12))
+    for _ in range(16):
+        middle = (low + high) / 2
+        if float(_cdf((middle - y) / scale).sum()) < place:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+def _cdf(z: Array) -> Array:
+    """The normal distribution function, to 3e-4."""
+    return 0.5 * (1 + np.tanh(0.7978845608 * (z + 0.044715 * z**3)))
 
 
 def _same(a: object, b: object) -> bool:
@@ -195,6 +243,20 @@ class Population:
     ) -> None:
         self.all, self.trials, self.rows, self.learned = everything, trials, rows, learned
         self._known: tuple[Array, Array] | None = None
+
+    def beyond(self, curve: curves.Curve) -> float:
+        """How far the training metric lies outside those of the finished ones at this epoch, in units of the
+        range of all; 0 where that cannot be said."""
+        k = len(curve.val)
+        name = "t" if np.isfinite(curve.train[-1]) else "v"
+        here = [r for r in self.rows if len(r.val) >= k]
+        x = self.learned.features(_table([*here, curve], k))[name]
+        done = np.array([r.final is not None for r in here] + [False])
+        if not np.isfinite(x[-1]) or not np.isfinite(x[done]).any():
+            return 0.0
+        low, high = np.nanmin(x[done]), np.nanmax(x[done])
+        whole = np.nanmax(x) - np.nanmin(x)
+        return float(max(x[-1] - high, low - x[-1], 0.0) / whole) if whole > 0 else 0.0
 
     @property
     def y(self) -> Array:
@@ -275,8 +337,13 @@ class Learned:
         positive = train[train > 0]
         self.floor_train = float(positive.min()) / 2 if len(positive) else 1e-12
         self.y = self.log_val(final)
-        self.spread = float(self.y.std()) if rows else 0.0
+        # Where all ended alike (at chance, say), the scale is what the metric moved on the way.
+        self.spread = max(float(self.y.std()), 0.1 * float(self.log_val(val).std())) if rows else 0.0
+        self.least = LEAST if self.log else max(2 * LEAST * float(np.abs(self.y).max(initial=0.0)), 1e-12)
+        self.spread = max(self.spread, self.least)
+        self.worst = max(float(self.log_val(val).max()), float(self.y.max())) if rows else 0.0
         self._fits: dict[int, Fit | None] = {}
+        self._logs: dict[int, dict[tuple[tuple[str, ...], bool], float]] = {}
 
     def log_val(self, x: Array) -> Array:
         return np.log10(np.maximum(x, self.floor)) if self.log else x
@@ -288,7 +355,7 @@ class Learned:
         k = v.shape[1]
         found = {"1": np.ones(len(v)), "v": v[:, -1], "r": v[:, -3:].mean(axis=1)}
         for j in _grid(k):
-            found[f"t{j}"] = t[:, j - 1]
+            found[f"t{j}" if j < k else "t"] = t[:, j - 1]
         for name, x in table.known.items():
             if (x > 0).all():
                 found[f"c:{name}"] = np.log10(x)
@@ -303,21 +370,29 @@ class Learned:
     def _fit(self, rows: Sequence[curves.Curve], k: int) -> Fit:
         columns = self.features(_table(rows, k))
         y = self.log_val(np.array([r.final for r in rows]))
-        usable = [n for n, x in columns.items() if n == "1" or (np.isfinite(x).all() and np.ptp(x) > 1e-9)]
+        usable = [
+            n
+            for n, x in columns.items()
+            if n == "1" or np.isfinite(x).all() and (np.ptp(x) > 1e-9 or n[0] != "c")
+        ]
         known = [n for n in usable if n.startswith("c:")][:3]
         models: list[tuple[list[str], bool]] = [(["1"], False)]
         for n in ("v", "r"):
             if n in usable:
                 models += [(["1", n], False), (["1", n, *known], False)]
         for j in _grid(k):
-            if f"t{j}" not in usable:
+            one = f"t{j}" if j < k else "t"
+            if one not in usable:
                 continue
-            t = ["1", f"t{j}"]
+            t = ["1", one]
             models += [
                 (t, False),
                 ([*t, *known], False),
-                ([*t, f"q{j}"], False),
-                ([*t, f"q{j}", *known], False),
+                *(
+                    ([([*t, one.replace("t", "q")], False), ([*t, one.replace("t", "q"), *known], False)])
+                    if QUAD <= len(rows)
+                    else []
+                ),
             ]
             for n in ("v", "r"):
                 if n in usable:
@@ -333,7 +408,7 @@ class Learned:
         names = tuple(used)
         plain = [n.replace("q", "t") for n in names]
         centre = np.array([0.0 if n == "1" else columns[n].mean() for n in plain])
-        width = np.array([1.0 if n == "1" else columns[n].std() for n in plain])
+        width = np.array([1.0 if n == "1" else max(columns[n].std(), self.spread / 10) for n in plain])
         mask = np.array([[n in m for n in names] for m, _ in unique], dtype=float)
         follow = np.array([float(f) for _, f in unique])
         z = _standard(names, columns, centre, width)
@@ -351,7 +426,7 @@ class Learned:
         residual = rest - (x @ delta[:, :, None])[:, :, 0]
         b = PRIOR_A * s0 + ((residual**2).sum(axis=1) + (delta**2 @ np.diag(precision))) / 2
         # Leaving one out has a closed form.
-        left = np.maximum(1 - np.einsum("mij,mjk,mik->mi", x, cov, x), 1e-6)
+        left = np.maximum(1 - ((x @ cov) * x).sum(axis=2), 1e-6)
         b_out = np.maximum(b[:, None] - residual**2 / left / 2, PRIOR_A * s0)
         nu = 2 * a - 1
         scale2 = b_out / (a - 0.5) / left
@@ -359,6 +434,19 @@ class Learned:
             axis=1
         )
         logs -= PRIOR_M * (mask.sum(axis=1) - 1)
+        logs -= PRIOR_V * np.array([any(n[0] in "vr" for n in m) or f for m, f in unique])
+        keys = [(tuple(m), f) for m, f in unique]
+        self._logs[k] = dict(zip(keys, logs, strict=True))
+        if POOL > 1:
+            past = []
+            for j in range(max(1, k - POOL + 1), k):
+                self.fit(j)
+                past.append(self._logs.get(j, {}))
+            pooled = []
+            for l, key in zip(logs, keys):
+                q = [l, *(p[key] for p in past if key in p)]
+                pooled.append(sum(q) / len(q))
+            logs = np.array(pooled)
         weight = np.exp(logs - logs.max())
         return Fit(
             names, centre, width, mask, follow, prior + delta, cov, b / a, 2 * a, weight / weight.sum()
@@ -375,16 +463,15 @@ class Learned:
         x = np.where(whole, z, 0.0) * fit.mask[:, None, :]
         v = features["v"]
         m = (x @ fit.beta[:, :, None])[:, :, 0] + fit.follow[:, None] * np.nan_to_num(v)
-        variance = (
-            fit.s2[:, None]
-            * (1 + np.einsum("mij,mjk,mik->mi", x, fit.cov, x))
-            * fit.nu
-            / max(fit.nu - 2, 1.0)
-        )
+        variance = fit.s2[:, None] * (1 + ((x @ fit.cov) * x).sum(axis=2)) * fit.nu / max(fit.nu - 2, 1.0)
         lost = (fit.mask @ (~whole).T.astype(float)) + fit.follow[:, None] * ~np.isfinite(v)
         w = np.where(lost > 0, 0.0, fit.weight[:, None])
         with np.errstate(invalid="ignore", divide="ignore"):
             w = w / w.sum(axis=0)
+        # Nobody has ended much better than the best, or worse than the worst and than it is now.
+        low, high = float(self.y.min()) - 3 * self.spread, self.worst
+        m = np.clip(m, low, np.fmax(high, v))
+        variance = np.minimum(variance, (high - low) ** 2)
         mean = (w * m).sum(axis=0)
         return mean, np.sqrt((w * (variance + (m - mean) ** 2)).sum(axis=0))
 
@@ -405,5 +492,6 @@ def _standard(names: Sequence[str], columns: Mapping[str, Array], centre: Array,
     for n, c, w in zip(names, centre, width, strict=True):
         plain = columns.get(n.replace("q", "t"))
         x = np.full(len(columns["1"]), math.nan) if plain is None else (plain - c) / w
+        x = np.clip(x, -FAR, FAR) if n != "1" else x
         out.append(x**2 if n[0] == "q" else x)
     return np.stack(out, axis=1)
