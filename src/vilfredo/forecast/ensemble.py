@@ -40,6 +40,8 @@ MOST = 256  # networks that the link is fitted to: the last ones
 LATER = 1.25  # by what factor later a network must have been halted, to be one of them
 LINKED = 5  # finished networks from which on there is a link
 COSTS = 4  # sizes and costs that the link uses at most
+DOUBT = 0.3  # error of one more network nearby than there was, relative to how networks differ
+NEAR = 0.3  # of the sd of forecasts: how far a network nearby may be
 NORMAL = 3.0  # errors that the normal distribution counts for, beside those that were seen
 EARLY = (2, 4, 8)  # epochs whose training metric the link looks back at
 LEAST = 4  # epochs before a forecast without finished networks
@@ -193,6 +195,9 @@ class _Corrected:
     stretch: float
     change: float
     errors: Array  # of the finished networks, each forecast without itself, in units of the sd
+    places: Array  # (n,) what the families forecast for them
+    squares: Array  # (n,) their errors, squared
+    spread: float  # sd of what became of them
     known: tuple[str, ...]  # sizes and costs that it uses
 
 
@@ -456,9 +461,12 @@ class Ensemble:
         change = max(float(np.sqrt(np.mean(still**2))), 1e-9)
         others = np.stack([link.t_density(error, sd * stretch), link.t_density(still, change)], axis=1)
         learned, weights, errors = link.learn(design, lines[:, 0], finals, models, leans, others)
-        found = _Corrected(learned, weights, stretch, change, np.zeros(0), known)
-        _, widths = _linked(cases, epoch, found, beliefs)
         errors = errors + np.stack([error, still], axis=1) @ weights
+        spread = float(np.std(finals))
+        found = _Corrected(
+            learned, weights, stretch, change, np.zeros(0), lines[:, 0], errors**2, spread, known
+        )
+        _, widths = _linked(cases, epoch, found, beliefs)
         return replace(found, errors=errors / np.maximum(widths, 1e-12))
 
 
@@ -494,7 +502,19 @@ def _linked(
     sds = np.concatenate([sds, lines[:, 1:2] * corrected.stretch, same], axis=1)
     weights = np.concatenate([weights, corrected.others])
     middle = means @ weights
-    return middle, np.sqrt((sds**2 + (means - middle[:, None]) ** 2) @ weights)
+    spread = (sds**2 + (means - middle[:, None]) ** 2) @ weights
+    return middle, np.sqrt(spread * _local(lines[:, 0], corrected))
+
+
+def _local(places: Array, corrected: _Corrected) -> Array:
+    """By what factor the variance is greater where the families' forecasts are `places` (n,): that of the
+    networks nearby, with one more that was wrong by `DOUBT` times what networks differ at all."""
+    doubt = (DOUBT * corrected.spread) ** 2
+    away = (places[:, None] - corrected.places) / max(NEAR * float(np.std(corrected.places)), 1e-12)
+    near = np.exp(-0.5 * np.minimum(away**2, 100.0))
+    local = (near @ corrected.squares + doubt) / (near.sum(axis=1) + 1.0)
+    overall = (float(corrected.squares.sum()) + doubt) / (len(corrected.squares) + 1.0)
+    return np.asarray(np.clip(local / max(overall, 1e-300), 1.0, 30.0))
 
 
 def _identical(one: Sequence[object], other: Sequence[object]) -> bool:
