@@ -37,7 +37,8 @@ from vilfredo.trial import Trial, Value
 Array = NDArray[np.float64]
 
 EARLY = 0.0
-QUAD = 0
+QUAD = 8  # finished networks from which on squares are tried
+STILL = 0.002  # of the range of the metric: a network that moved no further has not begun to learn
 LEAST = 0.002  # log10: what differs by less than half a percent is the same
 FAR = 5.0  # sds from the mean of the finished, beyond which a column counts no more
 MIX = True
@@ -68,7 +69,7 @@ class Genrace:
         *,
         metric: str = "",
         train_metric: str = "",
-        probe: float = 0.08,
+        probe: float = 0.1,
         full: int = 5,
         top: float = 0.2,
         cut: float = 0.3,
@@ -342,20 +343,29 @@ class Learned:
         self.least = LEAST if self.log else max(2 * LEAST * float(np.abs(self.y).max(initial=0.0)), 1e-12)
         self.spread = max(self.spread, self.least)
         self.worst = max(float(self.log_val(val).max()), float(self.y.max())) if rows else 0.0
+        lead = self.log_train_of(train) if len(train) else self.log_val(val)
+        self.still = STILL * float(np.ptp(lead)) if len(lead) else 0.0
         self._fits: dict[int, Fit | None] = {}
+        self._stills: dict[int, tuple[float, float]] = {}
         self._logs: dict[int, dict[tuple[tuple[str, ...], bool], float]] = {}
 
     def log_val(self, x: Array) -> Array:
         return np.log10(np.maximum(x, self.floor)) if self.log else x
 
+    def log_train_of(self, x: Array) -> Array:
+        return np.log10(np.maximum(x, self.floor_train)) if self.log_train else x
+
     def features(self, table: Table) -> dict[str, Array]:
         """The columns by name, each (n,)."""
         v = self.log_val(table.val)
-        t = np.log10(np.maximum(table.train, self.floor_train)) if self.log_train else table.train
+        t = self.log_train_of(table.train)
         k = v.shape[1]
         found = {"1": np.ones(len(v)), "v": v[:, -1], "r": v[:, -3:].mean(axis=1)}
         for j in _grid(k):
             found[f"t{j}" if j < k else "t"] = t[:, j - 1]
+        lead = t if np.isfinite(t).any() else v
+        moved = lead[:, 0] - lead.min(axis=1)
+        found["s"] = np.where(np.isfinite(moved), moved <= self.still, 0.0)
         for name, x in table.known.items():
             if (x > 0).all():
                 found[f"c:{name}"] = np.log10(x)
@@ -364,6 +374,15 @@ class Learned:
     def fit(self, k: int) -> Fit | None:
         if k not in self._fits:
             here = [r for r in self.rows if len(r.val) >= k]
+            still = self.features(_table(here, k))["s"] > 0 if here else np.zeros(0, dtype=bool)
+            moving = [r for r, s in zip(here, still, strict=True) if not s]
+            if still.sum() >= 2:
+                y = self.log_val(np.array([r.final for r in here]))[still]
+                median = float(np.median(y))
+                noise = 2 * PRIOR_A * (PRIOR_S * self.least) ** 2
+                var = (float(((y - median) ** 2).sum()) + noise) / (len(y) + 2 * PRIOR_A)
+                self._stills[k] = median, math.sqrt(var)
+                here = moving if len(moving) >= 2 else here
             self._fits[k] = self._fit(here, k) if len(here) >= 2 else None
         return self._fits[k]
 
@@ -373,7 +392,7 @@ class Learned:
         usable = [
             n
             for n, x in columns.items()
-            if n == "1" or np.isfinite(x).all() and (np.ptp(x) > 1e-9 or n[0] != "c")
+            if n == "1" or (np.isfinite(x).all() and n != "s" and (np.ptp(x) > 1e-9 or n[0] != "c"))
         ]
         known = [n for n in usable if n.startswith("c:")][:3]
         models: list[tuple[list[str], bool]] = [(["1"], False)]
@@ -390,7 +409,7 @@ class Learned:
                 ([*t, *known], False),
                 *(
                     ([([*t, one.replace("t", "q")], False), ([*t, one.replace("t", "q"), *known], False)])
-                    if QUAD <= len(rows)
+                    if len(rows) >= QUAD
                     else []
                 ),
             ]
@@ -443,7 +462,7 @@ class Learned:
                 self.fit(j)
                 past.append(self._logs.get(j, {}))
             pooled = []
-            for l, key in zip(logs, keys):
+            for l, key in zip(logs, keys, strict=True):
                 q = [l, *(p[key] for p in past if key in p)]
                 pooled.append(sum(q) / len(q))
             logs = np.array(pooled)
@@ -473,7 +492,11 @@ class Learned:
         m = np.clip(m, low, np.fmax(high, v))
         variance = np.minimum(variance, (high - low) ** 2)
         mean = (w * m).sum(axis=0)
-        return mean, np.sqrt((w * (variance + (m - mean) ** 2)).sum(axis=0))
+        sd = np.sqrt((w * (variance + (m - mean) ** 2)).sum(axis=0))
+        if k in self._stills:
+            still = features["s"] > 0
+            mean, sd = np.where(still, self._stills[k][0], mean), np.where(still, self._stills[k][1], sd)
+        return mean, sd
 
     def forecast(self, curve: curves.Curve, mean: float, sd: float) -> dict[str, Value]:
         if self.log:
