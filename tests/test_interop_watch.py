@@ -231,7 +231,9 @@ def test_a_network_that_ends_in_nan_is_failed() -> None:
     assert watch.trials[0].failure.kind == "not finite"
 
 
-ANY = st.one_of(st.none(), st.just(math.nan), st.just(math.inf), st.floats(-1e4, 1e4), st.floats(0, 1))
+ANY = st.one_of(
+    st.none(), st.just(math.nan), st.just(math.inf), st.just(1e300), st.floats(-1e4, 1e4), st.floats(0, 1)
+)
 
 
 @pytest.mark.parametrize("engine", ["genrace", "median"])

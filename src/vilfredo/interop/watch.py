@@ -38,6 +38,8 @@ from vilfredo.trial import Epoch, Failure, Halt, Key, Trial, Value
 RISING = ("accuracy", "acc", "auc", "auroc", "f1", "iou", "map", "precision", "recall", "reward", "score")
 FALLING = ("loss", "error", "rmse", "mse", "mae", "perplexity", "wer", "nll", "cross_entropy", "entropy")
 
+HUGE = 1e100  # beyond it squares overflow; no metric is, but of a training that has diverged
+
 _FINDING = threading.Lock()  # Python 3.11 cannot parse in two threads at once, which `names.find` does
 
 
@@ -475,7 +477,7 @@ class Network:
         if self._done and value is None and not found:
             return
         known = self.trial.values.get(Key(goal)) if self._done else None
-        final = float(value) if value is not None else known.mean if known is not None else self._last
+        final = _number(value) if value is not None else known.mean if known is not None else self._last
         if not math.isfinite(final):
             if self.trial.epochs or value is not None:
                 self.fail(f"the goal {goal!r} is {final}, not a finite number", "not finite")
@@ -660,9 +662,9 @@ class _Lens:
 
 
 def _number(value: float | None) -> float:
-    """As a float; NaN for None and for what is not finite."""
+    """As a float; NaN for None and for what is not finite or as good as infinite."""
     number = math.nan if value is None else float(value)
-    return number if math.isfinite(number) else math.nan
+    return number if abs(number) < HUGE else math.nan
 
 
 def _numbers(trial: Trial, goal: str) -> list[float]:
