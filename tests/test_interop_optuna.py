@@ -154,6 +154,29 @@ def test_pruned_trials_come_back_when_the_engine_says_so() -> None:
     assert pruner.revive(study) == []
 
 
+def test_a_revived_trial_may_go_on_from_a_checkpoint() -> None:
+    def objective(trial: Any) -> float:
+        width = trial.suggest_float("width", 0, 1)
+        begin = 3 if REVIVES in trial.user_attrs else 0
+        for epoch, (seen, val) in enumerate(training(width)):
+            if epoch >= begin:
+                report(trial, val, epoch, train=seen)
+                if trial.should_prune():
+                    raise optuna.TrialPruned
+        return val
+
+    pruner = Pruner(Half, epochs=EPOCHS, goal="accuracy", pause=True)
+    study = optuna.create_study(direction="maximize", pruner=pruner)
+    study.optimize(objective, n_trials=20)
+    numbers = pruner.revive(study)
+    assert numbers
+    study.optimize(objective, n_trials=len(numbers))
+    assert pruner.revive(study) == []
+    for trial in pruner._watch(study).trials:
+        assert trial.state == "complete"
+        assert [e.index for e in trial.epochs] == list(range(1, EPOCHS + 1))
+
+
 def test_the_race_of_a_pruner_ends() -> None:
     """Revived until nobody deserves it."""
     pruner = Pruner("genrace", epochs=EPOCHS, goal="accuracy")

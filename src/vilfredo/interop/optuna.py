@@ -104,13 +104,9 @@ class Pruner(BasePruner):
         if trial.last_step is None or CONFIRMS in trial.user_attrs:
             return False
         watch = self._watch(study)
-        here = _trial(trial, watch.goal)
-        before = trial.user_attrs.get(REVIVES)
-        if before is not None:  # it is asked again after the epoch at which it was halted
-            here = replace(here, number=int(before))
-            halted = next((t for t in watch.trials if t.number == before), None)
-            if halted is not None and halted.epochs and here.epochs[-1].index <= halted.epochs[-1].index:
-                return False
+        here, halted = self._once_more(watch, trial)
+        if here.epochs[-1].index <= halted:  # it is asked again after the epoch at which it was halted
+            return False
         if here.epochs[-1].index >= self._epochs:
             return False
         verdict, _ = watch.judge(here)
@@ -144,10 +140,24 @@ class Pruner(BasePruner):
             _, watch, told = self._memo
             for frozen in study.get_trials(deepcopy=False, states=FINISHED):
                 if frozen.number not in told:
-                    trial = _trial(frozen, watch.goal)
-                    watch.tell(replace(trial, number=_root(frozen)))
+                    watch.tell(self._once_more(watch, frozen)[0])
                     told.add(frozen.number)
             return watch
+
+    @staticmethod
+    def _once_more(watch: Watch, frozen: FrozenTrial) -> tuple[Trial, int]:
+        """The trial, under the number of the one that it revives, if any, and after that one's epochs where it
+        goes on from a checkpoint; and the epoch at which that one was halted, or 0."""
+        trial, root = _trial(frozen, watch.goal), _root(frozen)
+        known = () if root == frozen.number else watch.trials
+        past = next((t.epochs for t in known if t.number == root), ())
+        steps = frozen.intermediate_values
+        if past and steps and min(steps) > 1:  # from a checkpoint
+            shift = past[-1].index + 1 - trial.epochs[0].index
+            trial = replace(
+                trial, epochs=past + tuple(replace(e, index=e.index + shift) for e in trial.epochs)
+            )
+        return replace(trial, number=root), past[-1].index if past else 0
 
     def _make(self, direction: StudyDirection) -> Watch:
         goal = self._goal if isinstance(self._goal, Goal) else _goal(self._goal, direction)
