@@ -146,7 +146,8 @@ class Finished:
 
     def columns(self, seen: Table) -> dict[str, Array]:
         """All columns by name, each (n,): 1, v, r, t (the last), t1, t2, t4, …, c:name, still."""
-        v, t = self.transformed(seen.val), self._train(seen.train)
+        val, train = (np.where(np.isfinite(x), x, math.nan) for x in (seen.val, seen.train))
+        v, t = self.transformed(val), self._train(train)
         k = v.shape[1]
         found = {"1": np.ones(len(v)), "v": v[:, -1], "r": v[:, -3:].mean(axis=1)}
         found |= {_name(j, k): t[:, j - 1] for j in _grid(k)}
