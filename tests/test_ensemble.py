@@ -273,9 +273,9 @@ def test_a_paused_network_is_revived_when_it_may_be_among_the_best_after_all() -
     verdict = engine(one, [told[i] for i in better], EPOCHS)
     assert verdict.action == "pause"
     held = one.with_values({Key("error"): verdict.forecast["error"]})
-    assert engine.revive([*(told[i] for i in better), held]) == []
-    assert engine.revive([*(told[i] for i in worse), held]) == [middle]
-    assert Ensemble((ERROR,), resume=False).revive([*(told[i] for i in worse), held]) == []
+    assert list(engine.revive([*(told[i] for i in better), held])) == []
+    assert list(engine.revive([*(told[i] for i in worse), held])) == [middle]
+    assert list(Ensemble((ERROR,), resume=False).revive([*(told[i] for i in worse), held])) == []
 
 
 def test_settled_ends_a_training_whose_end_is_known() -> None:
@@ -294,6 +294,7 @@ def test_the_same_question_has_the_same_answer() -> None:
     for k in range(2, 10):
         one = trial(28, val[28, :k], train[28, :k])
         used(one, known[:12], EPOCHS)
+        used.revive([*known, one])
         assert used(one, known, EPOCHS) == Ensemble((ERROR,))(one, known, EPOCHS)
 
 

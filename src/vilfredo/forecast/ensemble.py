@@ -36,7 +36,7 @@ from vilfredo.protocols import GO, Verdict
 from vilfredo.trial import Trial, Value
 
 PRIORS = (4, 8, 16, 32, 64)  # finished networks at which the prior is learned again
-MOST = 256  # networks that the link is fitted to: the last ones
+MOST = 128  # networks that the link is fitted to: the last ones
 LATER = 1.25  # by what factor later a network must have been halted, to be one of them
 LINKED = 5  # finished networks from which on there is a link
 COSTS = 4  # sizes and costs that the link uses at most
@@ -59,9 +59,8 @@ class _Row:
     train: Array
     epoch: int
     finished: bool  # measured after full training, with a curve to its end
-    came_to: (
-        float  # the measured value or, of a halted one, what was forecast, less is better; NaN if neither
-    )
+    point: tuple[float, ...] | None  # the ranked goals, the watched one first, less is better
+    came_to: float  # the measured value; of a halted one the forecast; less is better; NaN if neither
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +135,19 @@ class _Beliefs:
                 missing.append(row)
             elif known[0] is not row:  # the same so far: next time one look is enough
                 self.seen[row.trial.number, epoch] = (row, known[1])
-        if missing:
-            moments = [epoch, *(e for e in EARLY if e < epoch)]
-            table = np.zeros((len(missing), 4 + len(moments)))
-            val = _scaled(np.array([r.val[:epoch] for r in missing]), self.logs)
+        # one by one: in a batch the last digits would depend on who else is in it
+        moments = np.array([epoch, *(e for e in EARLY if e < epoch)]) - 1
+        for row in missing:
+            line = np.zeros(4 + len(moments))
+            val = _scaled(row.val[None, :epoch], self.logs)
             fit = families.fit(val, *self.val)
-            table[:, 0], table[:, 1] = fit.end, fit.sd
-            table[:, 2] = val[:, -1]
+            line[:3] = fit.end[0], fit.sd[0], val[0, -1]
             if self.train is not None:
-                train = _scaled(np.array([r.train[:epoch] for r in missing]), self.floor > 0, self.floor)
+                train = _scaled(row.train[None, :epoch], self.floor > 0, self.floor)
                 fit = families.fit(train, *self.train)
-                table[:, 3] = fit.end
-                train = np.where(np.isfinite(train), train, fit.curve[:, :epoch])
-                table[:, 4:] = train[:, np.array(moments) - 1]
-            for row, line in zip(missing, table, strict=True):
-                self.seen[row.trial.number, epoch] = (row, line)
+                line[3] = fit.end[0]
+                line[4:] = np.where(np.isfinite(train), train, fit.curve[:, :epoch])[0, moments]
+            self.seen[row.trial.number, epoch] = (row, line)
         return np.array([self.seen[r.trial.number, epoch][1] for r in rows])
 
 
@@ -205,11 +202,12 @@ class Ensemble:
     """Averages curve families; stops a network whose chance to be among the best is small.
 
     With one goal the best are the `top` share of all networks known, by their measured or forecast
-    values; with several they are the front. A network goes on while its chance is at least `cut`. The
-    first `start` networks are trained in full, every other for `probe` epochs at least. With `resume` a
-    network is paused, and revived when what was learned since gives it a chance of twice `cut`; without,
-    it is stopped for good. `settled` > 0 also stops a network for good once the forecast's sd is below
-    `settled` times the spread (sd) of the values known: training on would tell little more.
+    values; with several they are the front. A network goes on while its chance is at least `cut` (left
+    out: 0.1 with one goal, 0.03 with several, since a front has few members). The first `start` networks
+    are trained in full, every other for `probe` epochs at least. With `resume` a network is paused, and
+    revived when what was learned since gives it a chance of twice `cut`; without, it is stopped for
+    good. `settled` > 0 also stops a network for good once the forecast's sd is below `settled` times the
+    spread (sd) of the values known: training on would tell little more.
 
     `metric`, `train_metric`: see `vilfredo.forecast.curves`.
     Raises `ValueError` for an option out of its range.
@@ -219,7 +217,7 @@ class Ensemble:
         self,
         goals: Sequence[Goal],
         *,
-        cut: float = 0.1,
+        cut: float | None = None,
         top: float = 0.2,
         start: int = 5,
         probe: int = 2,
@@ -228,6 +226,8 @@ class Ensemble:
         metric: str = "",
         train_metric: str = "",
     ) -> None:
+        if cut is None:
+            cut = 0.1 if sum(g.ranked for g in goals) < 2 else 0.03
         if not 0 <= cut < 1:
             raise ValueError(f"the stopper ensemble's cut must be a chance in [0, 1), not {cut}")
         if not 0 < top <= 1:
@@ -249,6 +249,7 @@ class Ensemble:
         self.train_metric = train_metric
         self._rows: dict[int, _Row] = {}
         self._crowd: _Crowd | None = None
+        self._revived: tuple[_Crowd, tuple[int, ...]] | None = None
         self._beliefs: _Beliefs | None = None
 
     # -- what the search calls ------------------------------------------------------------------------
@@ -258,7 +259,7 @@ class Ensemble:
         if row.curve is None or row.epoch >= epochs or row.epoch < self.probe:
             return GO
         crowd = self._meet(peers, epochs, row.curve.goal)
-        found = self._forecast([row], crowd, epochs)[0]
+        found = self._sound([row], crowd, epochs)[0]
         if found is None:
             return GO
         forecast = curves.forecast(row.curve, found.mean, found.sd)
@@ -286,13 +287,18 @@ class Ensemble:
         crowd = self._meet(trials, epochs, paused[0].curve.goal)
         if len(crowd.finished) < self.start:
             return []
+        known = self._revived
+        if known is not None and known[0] is crowd:
+            return known[1]
         enough = min(2 * self.cut, (1 + self.cut) / 2)
         found: list[tuple[float, int]] = []
-        for row, forecast in zip(paused, self._forecast(paused, crowd, epochs), strict=True):
+        for row, forecast in zip(paused, self._sound(paused, crowd, epochs), strict=True):
             chance = 0.0 if forecast is None else self._chance(row, forecast, crowd)
             if chance >= enough and chance > 0:
                 found.append((-chance, row.trial.number))
-        return [number for _, number in sorted(found)]
+        order = tuple(number for _, number in sorted(found))
+        self._revived = (crowd, order)
+        return order
 
     # -- what is known --------------------------------------------------------------------------------
 
@@ -320,7 +326,8 @@ class Ensemble:
             value = trial.value(curve.goal.name)
             if value is not None and value.origin == "forecast":
                 came_to = value.mean if curve.goal.sense == "min" else -value.mean
-        row = _Row(trial, curve, val, train, epoch, complete, came_to)
+        point = None if curve is None else _point(trial, curve, self._ranked(curve.goal))
+        row = _Row(trial, curve, val, train, epoch, complete, point, came_to)
         self._rows[trial.number] = row
         return row
 
@@ -330,20 +337,16 @@ class Ensemble:
         if known is not None and known.goals[0] == goal and _identical(known.trials, trials):
             return known
         rows = tuple(self._read(t, epochs) for t in trials)
-        ranked = (goal, *(g for g in self.goals if g.ranked and g.name != goal.name))
-        points: list[list[float]] = []
-        numbers: list[int] = []
-        for row in rows:
-            point = _point(row, ranked)
-            if point is not None:
-                points.append(point)
-                numbers.append(row.trial.number)
+        ranked = self._ranked(goal)
+        known_rows = [r for r in rows if r.point is not None]
+        points = [r.point for r in known_rows]
+        numbers = [r.trial.number for r in known_rows]
         table = np.array(points).reshape(len(points), len(ranked))
         self._crowd = _Crowd(
             tuple(trials),
             rows,
             tuple(r for r in rows if r.finished),
-            tuple(r for r in rows if math.isfinite(r.came_to))[-MOST:],
+            _thinned(tuple(r for r in rows if math.isfinite(r.came_to))),
             ranked,
             table,
             np.array(numbers, dtype=np.int64),
@@ -351,6 +354,9 @@ class Ensemble:
             pareto.ranks(table) == 0,
         )
         return self._crowd
+
+    def _ranked(self, watched: Goal) -> tuple[Goal, ...]:
+        return (watched, *(g for g in self.goals if g.ranked and g.name != watched.name))
 
     def _chance(self, row: _Row, forecast: _Forecast, crowd: _Crowd) -> float:
         """The chance to be among the best."""
@@ -377,6 +383,14 @@ class Ensemble:
 
     # -- forecasts ------------------------------------------------------------------------------------
 
+    def _sound(self, rows: Sequence[_Row], crowd: _Crowd, epochs: int) -> list[_Forecast | None]:
+        """The forecasts; none where numbers are beyond what floats can do."""
+        with np.errstate(all="ignore"):
+            try:
+                return self._forecast(rows, crowd, epochs)
+            except np.linalg.LinAlgError:
+                return [None] * len(rows)
+
     def _forecast(self, rows: Sequence[_Row], crowd: _Crowd, epochs: int) -> list[_Forecast | None]:
         """(mean, sd) of the final value of each row, less is better; None where nothing can be said."""
         result: list[_Forecast | None] = [None] * len(rows)
@@ -389,7 +403,7 @@ class Ensemble:
                 continue
             if beliefs is None:
                 result[place] = _alone(row, epochs)
-            elif not beliefs.logs or np.nanmin(row.val[: row.epoch]) > 0:
+            elif not beliefs.logs or not (row.val[: row.epoch] <= 0).any():
                 together.setdefault((row.epoch, _names(row)), []).append(place)
         if beliefs is None:
             return result
@@ -412,13 +426,13 @@ class Ensemble:
             return known
         val = np.array([r.val for r in rows])
         finals = np.array([r.came_to for r in rows])
-        logs = bool(np.nanmin(val) > 0 and finals.min() > 0)
+        logs = bool(not (val <= 0).any() and finals.min() > 0)
         train = np.array([r.train for r in rows])
         usable = bool(np.isfinite(train).mean() > 0.5)
         floor = 0.0
-        if usable and logs and np.nanmin(train) >= 0:
+        if usable and logs and not (train < 0).any():
             floor = FLOOR * float(np.median(finals))
-        least = 0.05 if logs else 0.05 * float(np.nanmedian(np.abs(val)))
+        least = 0.05 if logs else 0.05 * float(np.median(np.abs(finals)))
         learned = families.learned(_scaled(val, logs), least or 1e-9)
         trained = families.learned(_scaled(train, floor > 0, floor), least or 1e-9) if usable else None
         self._beliefs = _Beliefs(rows, logs, floor, learned, trained)
@@ -517,6 +531,12 @@ def _local(places: Array, corrected: _Corrected) -> Array:
     return np.asarray(np.clip(local / max(overall, 1e-300), 1.0, 30.0))
 
 
+def _thinned(rows: tuple[_Row, ...]) -> tuple[_Row, ...]:
+    """The last `MOST`, of so many that where there are n, about every n/16-th further one changes them."""
+    step = 2 ** max(int(math.log2(max(len(rows), 1))) - 4, 0)
+    return rows[: len(rows) - len(rows) % step][-MOST:]
+
+
 def _identical(one: Sequence[object], other: Sequence[object]) -> bool:
     return len(one) == len(other) and all(a is b for a, b in zip(one, other, strict=True))
 
@@ -552,18 +572,18 @@ def _design(rows: Sequence[_Row], lines: Array, known: Sequence[str]) -> Array:
     return np.concatenate([lines[:, :1], lines[:, 3:], costs.reshape(len(rows), len(known))], axis=1)
 
 
-def _point(row: _Row, goals: Sequence[Goal]) -> list[float] | None:
+def _point(trial: Trial, curve: Curve, goals: Sequence[Goal]) -> tuple[float, ...] | None:
     """Measured or forecast values of the goals, less is better; None where one is missing."""
-    if row.trial.state not in ("complete", "stopped", "paused"):
+    if trial.state not in ("complete", "stopped", "paused"):
         return None
     point = []
     for goal in goals:
-        value = row.trial.value(goal.name)
+        value = trial.value(goal.name)
         if value is not None:
             point.append(value.mean if goal.sense == "min" else -value.mean)
-        elif goal is goals[0] and row.curve is not None and row.curve.final is not None:
-            point.append(row.curve.final)
-    return point if len(point) == len(goals) and all(map(math.isfinite, point)) else None
+        elif goal is goals[0] and curve.final is not None:
+            point.append(curve.final)
+    return tuple(point) if len(point) == len(goals) and all(map(math.isfinite, point)) else None
 
 
 def _alone(row: _Row, epochs: int) -> _Forecast | None:

@@ -116,6 +116,8 @@ def _scaled(names: list[str], raw: Array) -> Shapes:
 def with_peers(grid: Shapes, curves: Array) -> Shapes:
     """The grid and the family `peers`, from finished curves (P, E) in the scale in which they are fitted."""
     epochs = curves.shape[1]
+    if not np.isfinite(curves).any(axis=0).all():
+        return grid
     middle = np.nanmedian(curves, axis=0)
     drop = middle[0] - middle[-1]
     if not np.isfinite(middle).all() or abs(drop) < 1e-9:
@@ -203,11 +205,12 @@ def learned(curves: Array, least: float) -> tuple[Shapes, Prior]:
     each epoch, weights of shapes and noise levels. Empirical Bayes, shrunk to the vague prior by a
     few curves' worth."""
     count, epochs = curves.shape
-    low, high = np.nanquantile(curves, (0.1, 0.9))
+    known = curves[np.isfinite(curves)]
+    low, high = np.quantile(known, (0.1, 0.9)) if len(known) else (0.0, 0.0)
     scale = max(float(high - low), least)
     grid = with_peers(shapes(epochs), curves)
-    center = float(np.nanmedian(curves[:, -1]))
-    drop = float(np.nanmedian(curves[:, 0] - curves[:, -1]))
+    center = _median(curves[:, -1])
+    drop = _median(curves[:, 0] - curves[:, -1])
     prior = vague(grid, epochs, center, scale, drop)
     for _ in range(2):
         found = fit(curves, grid, prior)
@@ -224,11 +227,18 @@ def learned(curves: Array, least: float) -> tuple[Shapes, Prior]:
     return grid, Prior(prior.mean, prior.precision, shape, prior.sigmas, prior.levels, prior.profile)
 
 
+def _median(values: Array) -> float:
+    values = values[np.isfinite(values)]
+    return float(np.median(values)) if len(values) else 0.0
+
+
 def _profile(residual: Array) -> Array:
     """The noise of each epoch (E,) from relative residuals (P, E): their mean size over the networks and the
     epochs next to it, geometric mean 1, within a factor of 30, shrunk to 1 where networks are few."""
     count = len(residual)
-    size = np.nanmean(np.minimum(residual, 5.0), axis=0)
+    seen = np.isfinite(residual)
+    total = np.where(seen, np.minimum(residual, 5.0), 0.0).sum(axis=0)
+    size = (total + 1e-3) / (seen.sum(axis=0) + 1e-3)
     padded = np.concatenate([size[:1], size, size[-1:]])
     smooth = np.maximum((padded[:-2] + 2 * padded[1:-1] + padded[2:]) / 4, 1e-6)
     logs = np.log(smooth)
