@@ -146,8 +146,8 @@ class Pruner(BasePruner):
 
     @staticmethod
     def _once_more(watch: Watch, frozen: FrozenTrial) -> tuple[Trial, int]:
-        """The trial under the number of the one that it revives, if any, after that one's epochs where it goes
-        on from a checkpoint; and the epoch at which that one was halted, or 0."""
+        """The trial under the number of the one that it revives, after that one's epochs if it goes
+        on from a checkpoint; the epoch at which that one was halted, or 0."""
         trial, root = _trial(frozen, watch.goal), _root(frozen)
         known = () if root == frozen.number else watch.trials
         past = next((t.epochs for t in known if t.number == root), ())

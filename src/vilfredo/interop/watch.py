@@ -18,7 +18,6 @@ import inspect
 import json
 import math
 import os
-import re
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -31,6 +30,7 @@ from typing import Any, Literal
 from vilfredo import pareto
 from vilfredo import trial as trials
 from vilfredo.goal import KNOWN, Goal
+from vilfredo.interop.lens import Lens
 from vilfredo.protocols import Stopper, Verdict
 from vilfredo.spec import names
 from vilfredo.trial import Epoch, Failure, Halt, Key, Trial, Value
@@ -114,7 +114,7 @@ class Watch:
         self.epochs = int(epochs)
         self.goal = as_goal(goal)
         self.goals = (self.goal, *(g for g in map(as_goal, goals) if g.name != self.goal.name))
-        self._lens = _Lens.of(self.goals)
+        self._lens = Lens.of(self.goals)
         self.engine = make_engine(engine, self._lens.goals(), options)
         self._told: dict[int, Trial] = {}
         self._views: dict[int, tuple[Trial, Trial]] = {}  # as the engine sees them
@@ -540,122 +540,6 @@ def is_forecast(trial: Trial, goals: Iterable[Goal]) -> bool:
         return True
     found = [trial.value(g.name) for g in goals]
     return any(v is not None and v.origin == "forecast" for v in found)
-
-
-# -- accuracies and errors, in percent or not -------------------------------------------------------
-
-_QUOTED = re.compile(r"forecast -?\d[\d.e+-]* ± \d[\d.e+-]*")
-
-
-@dataclass(frozen=True)
-class _Lens:
-    """Engines know `error`, a fraction. An accuracy, or an error in percent, is shown to them as that.
-
-    `scale` is 100 for percent. `engine` are the engine's goals; `goal` is None where nothing is to be turned.
-    """
-
-    engine: tuple[Goal, ...]
-    goal: Goal | None = None
-    scale: float = 1.0
-
-    @classmethod
-    def of(cls, goals: Sequence[Goal]) -> _Lens:
-        goal, *others = goals
-        accuracy = goal.sense == "max" and goal.name.lower().replace("-", "_").split("_")[-1] in (
-            "accuracy",
-            "acc",
-        )
-        error = goal.sense == "min" and goal.name == "error"
-        if not (accuracy or error) or any(g.name == "error" for g in others):
-            return cls(tuple(goals))
-        limits = [x for x in (goal.max, goal.min) if x is not None]
-        percent = goal.unit in ("%", "percent", "points") or any(x > 1.5 for x in limits)
-        lens = cls((), goal, 100.0 if percent else 1.0)
-        turned = {"min": goal.min, "max": goal.max} if error else {"min": goal.max, "max": goal.min}
-        bounds = {n: None if x is None else lens.to_error(x) for n, x in turned.items()}
-        as_error = Goal("error", "min", "fraction", bounds["max"], bounds["min"], goal.ranked, goal.stage)
-        return replace(lens, engine=(as_error, *others))
-
-    def goals(self) -> tuple[Goal, ...]:
-        return self.engine
-
-    def scaled(self, value: float) -> _Lens:
-        """This one, or one for percent if `value` can be nothing else."""
-        if self.goal is not None and self.scale == 1.0 and math.isfinite(value) and value > 1.5:
-            return replace(self, scale=100.0)
-        return self
-
-    def to_error(self, value: float) -> float:
-        assert self.goal is not None
-        return value / self.scale if self.goal.sense == "min" else 1.0 - value / self.scale
-
-    def trial(self, trial: Trial) -> Trial:
-        """The trial as the engine sees it."""
-        goal = self.goal
-        if goal is None or (goal.name == "error" and self.scale == 1.0):
-            return trial
-        turned = {f"{kind}_{goal.name}": f"{kind}_error" for kind in ("val", "train")}
-        epochs = tuple(
-            replace(
-                e,
-                metrics={
-                    turned.get(n, n): self.to_error(x) if n in turned else x for n, x in e.metrics.items()
-                },
-            )
-            for e in trial.epochs
-        )
-        values = {
-            k._replace(goal="error") if k.goal == goal.name else k: self._there(v)
-            if k.goal == goal.name
-            else v
-            for k, v in trial.values.items()
-        }
-        halts = tuple(
-            replace(
-                h,
-                forecast={
-                    "error" if n == goal.name else n: self._there(v) if n == goal.name else v
-                    for n, v in h.forecast.items()
-                },
-            )
-            for h in trial.halts
-        )
-        return replace(trial, epochs=epochs, values=values, halts=halts)
-
-    def _there(self, value: Value) -> Value:
-        low, high = (None if x is None else self.to_error(x) for x in (value.low, value.high))
-        assert self.goal is not None
-        if self.goal.sense == "max":
-            low, high = high, low
-        return replace(value, mean=self.to_error(value.mean), sd=value.sd / self.scale, low=low, high=high)
-
-    def values_back(self, values: Mapping[str, Value]) -> dict[str, Value]:
-        """An engine's values by goal in the user's goal and unit."""
-        if self.goal is None:
-            return dict(values)
-        return {
-            self.goal.name if n == "error" else n: self._back(v) if n == "error" else v
-            for n, v in values.items()
-        }
-
-    def reason(self, text: str, forecast: Mapping[str, Value]) -> str:
-        """An engine's reason, the forecast in it in the user's goal and unit."""
-        if self.goal is None or self.goal.name not in forecast:
-            return text
-        value = forecast[self.goal.name]
-        digits = min(4, max(0, 1 - math.floor(math.log10(max(value.sd, 1e-9)))))
-        return _QUOTED.sub(f"forecast {value.mean:.{digits}f} ± {value.sd:.{digits}f}", text)
-
-    def _back(self, value: Value) -> Value:
-        assert self.goal is not None
-        rising = self.goal.sense == "max"
-
-        def back(x: float | None) -> float | None:
-            return None if x is None else self.scale * (1.0 - x if rising else x)
-
-        low, high = (back(value.high), back(value.low)) if rising else (back(value.low), back(value.high))
-        mean = self.scale * (1.0 - value.mean if rising else value.mean)
-        return replace(value, mean=mean, sd=value.sd * self.scale, low=low, high=high)
 
 
 # -- plain data --------------------------------------------------------------------------------------
