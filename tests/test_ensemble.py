@@ -106,6 +106,17 @@ def test_the_forecast_is_the_exact_posterior_of_one_shape() -> None:
     assert found.sd[0] == pytest.approx(math.sqrt(covariance[0, 0] + 0.01), rel=0.02)
 
 
+def test_a_fit_does_not_depend_on_what_else_is_fitted() -> None:
+    val, _ = population(17, seed=13)
+    grid, prior = families.learned(np.log(val), 0.05)
+    for k in (1, 2, 7, 8, 15, EPOCHS):
+        together = families.fit(np.log(val[:, :k]), grid, prior)
+        for i in range(len(val)):
+            alone = families.fit(np.log(val[i : i + 1, :k]), grid, prior)
+            assert alone.end[0] == together.end[i]
+            assert alone.sd[0] == together.sd[i]
+
+
 def test_spikes_count_little(monkeypatch: pytest.MonkeyPatch) -> None:
     grid = families.shapes(EPOCHS)
     prior = families.vague(grid, EPOCHS, center=0.0, scale=1.0, drop=1.0)

@@ -135,19 +135,19 @@ class _Beliefs:
                 missing.append(row)
             elif known[0] is not row:  # the same so far: next time one look is enough
                 self.seen[row.trial.number, epoch] = (row, known[1])
-        # one by one: in a batch the last digits would depend on who else is in it
-        moments = np.array([epoch, *(e for e in EARLY if e < epoch)]) - 1
-        for row in missing:
-            line = np.zeros(4 + len(moments))
-            val = _scaled(row.val[None, :epoch], self.logs)
+        if missing:
+            moments = np.array([epoch, *(e for e in EARLY if e < epoch)]) - 1
+            table = np.zeros((len(missing), 4 + len(moments)))
+            val = _scaled(np.array([r.val[:epoch] for r in missing]), self.logs)
             fit = families.fit(val, *self.val)
-            line[:3] = fit.end[0], fit.sd[0], val[0, -1]
+            table[:, 0], table[:, 1], table[:, 2] = fit.end, fit.sd, val[:, -1]
             if self.train is not None:
-                train = _scaled(row.train[None, :epoch], self.floor > 0, self.floor)
+                train = _scaled(np.array([r.train[:epoch] for r in missing]), self.floor > 0, self.floor)
                 fit = families.fit(train, *self.train)
-                line[3] = fit.end[0]
-                line[4:] = np.where(np.isfinite(train), train, fit.curve[:, :epoch])[0, moments]
-            self.seen[row.trial.number, epoch] = (row, line)
+                table[:, 3] = fit.end
+                table[:, 4:] = np.where(np.isfinite(train), train, fit.curve[:, :epoch])[:, moments]
+            for row, line in zip(missing, table, strict=True):
+                self.seen[row.trial.number, epoch] = (row, line)
         return np.array([self.seen[r.trial.number, epoch][1] for r in rows])
 
 

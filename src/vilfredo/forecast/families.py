@@ -144,7 +144,8 @@ def fit(y: Array, grid: Shapes, prior: Prior) -> Fit:
     k = y.shape[1]
     known = np.isfinite(y)
     y = np.where(known, y, 0.0)
-    phi, square = grid.phi[:, :k].T, grid.square[:, :k].T
+    phi, square = np.ascontiguousarray(grid.phi[:, :k]), np.ascontiguousarray(grid.square[:, :k])
+    columns = np.ascontiguousarray(grid.phi.T)
     base = known / prior.profile[:k] ** 2
     variance = prior.sigmas**2
     p00, p01, p11 = prior.precision[0, 0], prior.precision[0, 1], prior.precision[1, 1]
@@ -156,10 +157,10 @@ def fit(y: Array, grid: Shapes, prior: Prior) -> Fit:
         wy = weight * y
         effective = np.where(base > 0, weight / np.where(base > 0, base, 1.0), 0.0).sum(axis=1)
         a00 = p00 + weight.sum(axis=1)[:, None, None] / variance
-        a01 = p01 + (weight @ phi)[:, :, None] / variance
-        a11 = p11 + (weight @ square)[:, :, None] / variance
+        a01 = p01 + _each(weight, phi)[:, :, None] / variance
+        a11 = p11 + _each(weight, square)[:, :, None] / variance
         g0 = h0 + wy.sum(axis=1)[:, None, None] / variance
-        g1 = h1 + (wy @ phi)[:, :, None] / variance
+        g1 = h1 + _each(wy, phi)[:, :, None] / variance
         det = np.maximum(a00 * a11 - a01**2, 1e-300)
         a = (a11 * g0 - a01 * g1) / det
         b = (a00 * g1 - a01 * g0) / det
@@ -170,7 +171,7 @@ def fit(y: Array, grid: Shapes, prior: Prior) -> Fit:
         wa, wb = (w * a).sum(axis=2), (w * b).sum(axis=2)
         noise2 = (w.sum(axis=1) * variance).sum(axis=1)
         if turn < ROUNDS:
-            residual = y - (wa.sum(axis=1)[:, None] + wb @ grid.phi[:, :k])
+            residual = y - (wa.sum(axis=1)[:, None] + _each(wb, columns[:k]))
             weight = base * (TAILS + 1) / (TAILS + residual**2 * base / noise2[:, None])
     end = wa.sum(axis=1)
     spread = (w * (a - end[:, None, None]) ** 2).sum(axis=(1, 2)) + (w * (a11 / det)).sum(axis=(1, 2))
@@ -178,11 +179,17 @@ def fit(y: Array, grid: Shapes, prior: Prior) -> Fit:
         end=end,
         sd=np.sqrt(spread + noise2 * prior.profile[-1] ** 2),
         first=wb.sum(axis=1),
-        curve=end[:, None] + wb @ grid.phi,
+        curve=end[:, None] + _each(wb, columns),
         noise=np.sqrt(noise2),
         shapes=w.sum(axis=2),
         levels=w.sum(axis=1),
     )
+
+
+def _each(rows: Array, others: Array) -> Array:
+    """rows (P, n) times others (m, n), transposed: (P, m). Not by BLAS: there the last digits of a row
+    depend on how many rows there are, and a forecast on what else was forecast with it."""
+    return np.asarray((rows[:, None, :] * others).sum(axis=2))
 
 
 def vague(grid: Shapes, epochs: int, center: float, scale: float, drop: float) -> Prior:
