@@ -13,7 +13,7 @@ import pytest
 from benchmarks import curves as recorded
 from benchmarks.replay import ONE, TWO, replay, scores
 
-from vilfredo.forecast.finished import Finished
+from vilfredo.forecast.finished import Learned
 from vilfredo.forecast.genrace import Genrace
 from vilfredo.goal import Goal
 from vilfredo.trial import Epoch, Key, State, Trial, Value
@@ -236,7 +236,7 @@ def test_nothing_is_said_before_enough_have_finished() -> None:
 
 
 def test_nothing_finished_is_nothing_learned() -> None:
-    empty = Finished([], frozenset())
+    empty = Learned([], frozenset())
     assert len(empty.y) == 0
     assert empty.spread > 0
 

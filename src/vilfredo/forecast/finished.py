@@ -48,6 +48,7 @@ SQUARES_FROM = 8  # finished networks
 AT_LEAST = 0.002  # in log10 (half a percent): what differs by less is the same
 STILL = 0.002  # of the range of the metric: who moved no further has not begun to learn
 FAR = 5.0  # sds from the mean of the finished ones; beyond it a column counts no more
+ABSURD = 1e100  # no number of a metric
 MOST_KNOWN = 3  # columns of c
 
 
@@ -94,7 +95,7 @@ class Fit:
     weight: Array  # (M,)
 
 
-class Finished:
+class Learned:
     """The finished networks and the models learned from them, as they are asked for.
 
     `rows` are their curves, each with `final`; `known` the names of what is known of every network,
@@ -146,7 +147,7 @@ class Finished:
 
     def columns(self, seen: Table) -> dict[str, Array]:
         """All columns by name, each (n,): 1, v, r, t (the last), t1, t2, t4, …, c:name, still."""
-        val, train = (np.where(np.isfinite(x), x, math.nan) for x in (seen.val, seen.train))
+        val, train = (np.where(np.abs(x) < ABSURD, x, math.nan) for x in (seen.val, seen.train))
         v, t = self.transformed(val), self._train(train)
         k = v.shape[1]
         found = {"1": np.ones(len(v)), "v": v[:, -1], "r": v[:, -3:].mean(axis=1)}
@@ -305,7 +306,7 @@ def _standard(names: Sequence[str], columns: Mapping[str, Array], centre: Array,
 
 def _finite(parts: Sequence[Array]) -> Array:
     x = np.concatenate(parts).astype(float) if parts else np.zeros(0)
-    return np.asarray(x[np.isfinite(x)], dtype=float)
+    return np.asarray(x[np.abs(x) < ABSURD], dtype=float)
 
 
 def _bound(row: Curve, val: Array) -> float:

@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from vilfredo import pareto
 from vilfredo.forecast import chances, curves
 from vilfredo.forecast.curves import Curve
-from vilfredo.forecast.finished import Finished, common, table
+from vilfredo.forecast.finished import ABSURD, Learned, common, table
 from vilfredo.goal import Goal
 from vilfredo.protocols import GO, Verdict
 from vilfredo.trial import Trial, Value
@@ -38,6 +38,7 @@ from vilfredo.trial import Trial, Value
 Array = NDArray[np.float64]
 
 OUTSIDE = 0.25  # of the range of all: how far from the finished ones is unknown ground
+IGNORED = np.errstate(all="ignore")  # what overflows is not finite, and so no forecast
 MARGIN = 0.02  # of the sd of all: what is better by less is not
 
 
@@ -85,6 +86,7 @@ class Genrace:
         self._curves: dict[int, tuple[Trial, Curve | None]] = {}
         self._last: Population | None = None
 
+    @IGNORED
     def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
         first = self.probe if self.probe >= 1 else max(2, round(self.probe * epochs))
         if len(trial.epochs) < first or trial.epochs[-1].index >= epochs:
@@ -108,6 +110,7 @@ class Genrace:
         reason = f"{chance:.0%} chance to enter {place} (forecast {value.mean:.3g} ± {value.sd:.1g})"
         return Verdict("pause" if self.resume else "stop", forecast, reason)
 
+    @IGNORED
     def revive(self, trials: Sequence[Trial]) -> Sequence[int]:
         if not self.resume or not any(t.state == "paused" for t in trials):
             return []
@@ -123,6 +126,7 @@ class Genrace:
                     found.append((-chance, trial.number))
         return [number for _, number in sorted(found)]
 
+    @IGNORED
     def posteriors(self, trials: Sequence[Trial]) -> Mapping[int, Mapping[str, Value]]:
         """What the race now forecasts for each paused or stopped network, by number and goal."""
         population = self._population(trials, 0)
@@ -148,12 +152,12 @@ class Genrace:
                 self._curves[trial.number] = memo
             if memo[1] is not None:
                 known.append((trial, memo[1]))
-        done = [row for _, row in known if row.final is not None]
+        done = [row for _, row in known if row.final is not None and abs(row.final) < ABSURD]
         names = common([row for _, row in known])
         names = names if extra is None else names & extra
         learned = last.learned if last is not None else None
         if learned is None or learned.known != names or not _same(learned.rows, done):
-            learned = Finished(done, names)
+            learned = Learned(done, names)
         self._last = Population(
             tuple(trials), [t for t, _ in known], [r for _, r in known], learned, self.top
         )
@@ -179,10 +183,11 @@ class Population:
         told: tuple[Trial, ...],
         trials: Sequence[Trial],
         rows: Sequence[Curve],
-        learned: Finished,
+        learned: Learned,
         top: float,
     ) -> None:
         self.told, self.trials, self.rows, self.learned, self.top = told, trials, rows, learned, top
+        self._ranges: dict[tuple[str, int], tuple[float, float, float, float]] = {}
         self._lessons: dict[str, tuple[Array, Array, list[str], bool]] = {}
         self._fronts: dict[tuple[str, ...], tuple[Array, NDArray[np.bool_]]] = {}
 
@@ -191,7 +196,7 @@ class Population:
         y, sd = np.full(len(self.rows), math.nan), np.zeros(len(self.rows))
         lengths: dict[int, list[int]] = {}
         for i, row in enumerate(self.rows):
-            if row.final is not None:
+            if row.final is not None and abs(row.final) < ABSURD:
                 y[i] = row.final
             else:
                 lengths.setdefault(len(row.val), []).append(i)
@@ -228,14 +233,24 @@ class Population:
         the range of all; 0 where that cannot be said."""
         k = len(curve.val)
         name = "t" if np.isfinite(curve.train[-1]) else "v"
-        here = [r for r in self.rows if len(r.val) >= k and r.number != curve.number]
-        x = self.learned.columns(table([*here, curve], k))[name]
-        done = x[:-1][[r.final is not None for r in here]]
-        done = done[np.isfinite(done)]
-        if not len(done) or not np.isfinite(x[-1]):
-            return 0.0
-        whole = float(np.nanmax(x) - np.nanmin(x))
-        return float(max(x[-1] - done.max(), done.min() - x[-1], 0.0)) / whole if whole > 0 else 0.0
+        if (name, k) not in self._ranges:
+            self._ranges[name, k] = self._range(name, k)
+        best, worst, low, high = self._ranges[name, k]
+        x = float(self.learned.columns(table([curve], k))[name][0])
+        whole = max(high, x) - min(low, x)
+        return max(x - worst, best - x, 0.0) / whole if whole > 0 and math.isfinite(whole) else 0.0
+
+    def _range(self, name: str, k: int) -> tuple[float, float, float, float]:
+        """Least and greatest of a metric after k epochs, of the finished ones and of all; NaN if unknown."""
+        here = [r for r in self.rows if len(r.val) >= k]
+        if not here:
+            return math.nan, math.nan, math.nan, math.nan
+        x = self.learned.columns(table(here, k))[name]
+        whole = np.isfinite(x)
+        done = whole & np.array([r.final is not None for r in here])
+        if not done.any():
+            return math.nan, math.nan, math.nan, math.nan
+        return float(x[done].min()), float(x[done].max()), float(x[whole].min()), float(x[whole].max())
 
     # -- several goals ------------------------------------------------------------------------------
 
@@ -275,7 +290,8 @@ class Population:
         sd = math.sqrt(noise * (1 + 1 / n + float(at @ cov @ at)))
         if not log:
             return found, sd
-        return math.exp(found), math.exp(found) * math.sqrt(math.expm1(min(sd * sd, 1.0)))
+        found = math.exp(min(found, 700.0))
+        return found, found * math.sqrt(math.expm1(min(sd * sd, 1.0)))
 
     def _lesson(self, name: str) -> tuple[Array, Array, list[str], bool]:
         if name not in self._lessons:
