@@ -15,6 +15,8 @@ A forecast is made in two steps.
    regressions of what became of them correct the forecast: by nothing, by its own bias, by the training
    curve (smooth where validation jumps), by the other goals that are known before training. They are
    averaged by their leave-one-out predictive densities, so that what has not proved itself counts little.
+   Networks halted a good while later count too, by their forecasts: else only those that were worth
+   finishing would teach. Where no network nearby has ended, the spread grows.
 
 With nobody finished the first step alone forecasts, with vague priors and so mostly with a wide spread.
 """
