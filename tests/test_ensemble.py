@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from vilfredo.forecast import families, link
+from vilfredo.forecast import families, regressions
 from vilfredo.forecast.ensemble import Ensemble
 from vilfredo.goal import Goal
 from vilfredo.trial import Epoch, Key, Trial, Value
@@ -323,8 +323,8 @@ def test_a_link_weighs_what_has_proved_itself() -> None:
     features = rng.standard_normal((40, 2))
     target = 0.8 * features[:, 0] + 0.1 * rng.standard_normal(40)
     models = np.array([[False, False], [True, False], [False, True]])
-    poor = link.t_density(target, np.full(40, 1.0))[:, None]
-    learned, others, errors = link.learn(features, np.zeros(40), target, models, np.zeros(3), poor)
+    poor = regressions.t_density(target, np.full(40, 1.0))[:, None]
+    learned, others, errors = regressions.learn(features, np.zeros(40), target, models, np.zeros(3), poor)
     assert others[0] < 1e-3
     assert np.sqrt(np.mean(errors**2)) == pytest.approx(0.1, abs=0.05)
     weights = learned.weights.reshape(-1, 3).sum(axis=0)

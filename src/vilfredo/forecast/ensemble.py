@@ -31,7 +31,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo import pareto
-from vilfredo.forecast import chances, curves, families, link
+from vilfredo.forecast import chances, curves, families, regressions
 from vilfredo.forecast.curves import Array, Curve
 from vilfredo.goal import Goal
 from vilfredo.protocols import GO, Verdict
@@ -189,7 +189,7 @@ class _Corrected:
     """The link after one epoch: regressions of what became of finished networks, against the families alone
     (their sd times `stretch`) and the metric as it is now (sd `change`), which have the weights `others`."""
 
-    link: link.Link
+    link: regressions.Link
     others: Array
     stretch: float
     change: float
@@ -475,8 +475,10 @@ class Ensemble:
         models, leans = _models(lines.shape[1] - 4 if beliefs.train is not None else 0, design.shape[1])
         still = finals - lines[:, 2]
         change = max(float(np.sqrt(np.mean(still**2))), 1e-9)
-        others = np.stack([link.t_density(error, sd * stretch), link.t_density(still, change)], axis=1)
-        learned, weights, errors = link.learn(design, lines[:, 0], finals, models, leans, others)
+        others = np.stack(
+            [regressions.t_density(error, sd * stretch), regressions.t_density(still, change)], axis=1
+        )
+        learned, weights, errors = regressions.learn(design, lines[:, 0], finals, models, leans, others)
         errors = errors + np.stack([error, still], axis=1) @ weights
         spread = float(np.std(finals))
         found = _Corrected(
