@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.curves import Experiment
 from vilfredo import pareto
 from vilfredo.goal import Goal
-from vilfredo.protocols import GO, Stopper, Verdict
+from vilfredo.protocols import GO, Reviser, Stopper, Verdict
 from vilfredo.trial import Epoch, Halt, Key, Trial, Value
 
 Array = NDArray[np.float64]
@@ -63,6 +63,7 @@ def replay(
     for number in range(len(order)):
         player.train(number)
         player.revive()
+    player.revise()
     trials = player.told
     networks = [experiment.networks[i] for i in order]
     values = [t.value("error") for t in trials]
@@ -135,6 +136,19 @@ class _Player:
                 return
             self.revived += 1
             self.train(paused[0])
+
+    def revise(self) -> None:
+        """At the end, as the search does: new forecasts of the halted."""
+        engine: object = self.engine
+        if not isinstance(engine, Reviser):
+            return
+        began = time.perf_counter()
+        revised = engine.revise(self.told)
+        self.seconds += time.perf_counter() - began
+        for number, forecast in revised.items():
+            if "error" in forecast and self.told[number].state != "complete":
+                value = replace(forecast["error"], origin="forecast")
+                self.told[number] = self.told[number].with_values({Key("error"): value})
 
 
 def _finished(trial: Trial) -> Trial:

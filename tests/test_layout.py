@@ -19,7 +19,18 @@ import vilfredo
 
 ROOT = Path(vilfredo.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-GROUND = ("trial", "goal", "seeds", "pareto", "protocols", "artifacts", "architecture", "units", "budget", "savings")
+GROUND = (
+    "trial",
+    "goal",
+    "seeds",
+    "pareto",
+    "protocols",
+    "artifacts",
+    "architecture",
+    "units",
+    "budget",
+    "savings",
+)
 WITHOUT_TORCH = (
     "spaces",
     "optimizers",

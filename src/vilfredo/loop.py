@@ -26,6 +26,7 @@ from vilfredo.protocols import (
     Outcome,
     Problem,
     Progress,
+    Reviser,
     Started,
     Stopper,
     Store,
@@ -34,9 +35,10 @@ from vilfredo.protocols import (
     Work,
 )
 from vilfredo.seeds import derive, generator
-from vilfredo.trial import Attempt, Epoch, Failure, Halt, Trial
+from vilfredo.trial import Attempt, Epoch, Failure, Halt, Key, Trial, Value
 
 REJECTIONS_IN_A_ROW = 1_000  # after so many candidates beyond a limit, the limits are at fault
+REVISED = 1.25  # times as many finished networks: then halted ones are forecast anew
 QUICK = 0.1  # seconds; below this mean evaluation time one more task per slot waits at the workers
 GRACE = 0.1  # of a time budget: how much longer the candidates in training may take to finish
 
@@ -117,6 +119,9 @@ class Search:
         self._beside: frozenset[int] = frozenset()  # all who were revived together with them
         self._generation: int | None = None  # the latest that was asked for
         self._notes: set[str] | None = None  # what stoppers have remarked
+        self._complete: set[int] = set()
+        self._tickets: dict[int, int] = {}  # of each trial, with which it was told last
+        self._revised = 0  # how many were complete when halted ones were last forecast anew
         self._engine = 0.0  # seconds that the stopper took for nobody in particular
         self._next_ticket = 0
         self._next_number = 0
@@ -152,6 +157,7 @@ class Search:
                 self._fill()
                 if not self.running:
                     if self.phase == "search":
+                        self._revise_at_the_end()
                         self.phase = "confirm"
                         continue
                     break
@@ -223,6 +229,8 @@ class Search:
             revived = self._revivable(self.stopper)
             if revived:
                 return self._revive(revived[0])
+            if len(self._complete) >= REVISED * self._revised + 1:
+                self._revise()
         work = None if self._spent() else self._asked()
         next_generation = work is None or (work.generation or 0) > (self._generation or 0)
         if (
@@ -237,6 +245,8 @@ class Search:
                 self._beside = frozenset(self._revival)
                 self.store.append_event("revival", {"members": self._revival, "ticket": self._next_ticket})
                 return self._revive(self._revival.pop(0))
+            if work is not None and self._revise():
+                work = self._asked()
         if work is None:
             return None
         self._counted += 1
@@ -268,6 +278,42 @@ class Search:
             for number in dict.fromkeys(wanted)
             if number not in busy and number in self.trials and self.trials[number].state == "paused"
         ]
+
+    def _revise(self) -> bool:
+        """Tell halted trials again with new forecasts, if the stopper has any; whether it had."""
+        stopper: object = self.stopper
+        if not isinstance(stopper, Reviser):
+            return False
+        began = time.perf_counter()
+        revised = stopper.revise(list(self.trials.values()))
+        self._engine += time.perf_counter() - began
+        self._revised = len(self._complete)
+        told = False
+        busy = {r.number for r in self.running.values()}
+        for number, forecast in revised.items():
+            trial = self.trials[number]
+            if number in busy or trial.state not in ("paused", "stopped"):
+                continue
+            new = {
+                Key(name): replace(value, origin="forecast")
+                for name, value in forecast.items()
+                if value.is_finite() and _moved(trial.values.get(Key(name)), value)
+            }
+            if new:
+                told = True
+                trial = trial.with_values(new)
+                self.store.append_trial(self._tickets[number], trial)
+                self._know(Work(trial.genome), number, trial)
+        return told
+
+    def _revise_at_the_end(self) -> None:
+        """Once for a search: a resumed confirmation goes by the forecasts with which it began."""
+        stopper: object = self.stopper
+        if isinstance(stopper, Reviser):
+            ended = [data["candidates"] for _, _, data in self.store.events("revised")]
+            if self._next_number not in ended:
+                self._revise()
+                self.store.append_event("revised", {"candidates": self._next_number})
 
     def _revive(self, number: int) -> tuple[int, int, Work]:
         trial = self.trials[number]
@@ -440,6 +486,7 @@ class Search:
             self.store.append_event("note", {"trial": running.number, "note": note})
         self.store.append_trial(running.ticket, trial)
         del self.running[running.ticket]
+        self._tickets[running.number] = running.ticket
         self._know(running.work, running.number, trial)
         if running.work.trial is None and trial.state == "rejected":
             self._counted -= 1
@@ -516,6 +563,8 @@ class Search:
             measured = any(k.repeat == work.repeat and k.split == work.split for k in trial.values)
             self._tried[number, work.repeat, work.split] = measured
         self.trials[number] = trial
+        if trial.state == "complete":
+            self._complete.add(number)
         self.optimizer.tell(trial)
 
     def _replay(self) -> None:
@@ -525,6 +574,7 @@ class Search:
         for ticket, trial in self.store.told():
             number, work = by_ticket[ticket]
             done.add(ticket)
+            self._tickets[number] = ticket
             self._know(work, number, trial)
             self._base = max(self._base, trial.told_at)
         self._open = [row for row in works if row[0] not in done]
@@ -566,6 +616,13 @@ class Search:
         if self.quota is not None and len(self.trials) % often == 0:
             keep: Collection[int] = {t.number for t in pareto.front(self.trials.values(), self.goals)}
             self.store.trim(self.quota, {*keep, *(r.number for r in self.running.values())})
+
+
+def _moved(known: Value | None, new: Value) -> bool:
+    """Whether a forecast says something new: by a tenth of its sd."""
+    if known is None or known.origin != "forecast":
+        return known is None
+    return abs(new.mean - known.mean) + abs(new.sd - known.sd) > 0.1 * new.sd
 
 
 def failures(trials: Collection[Trial]) -> dict[str, list[tuple[int, Failure]]]:

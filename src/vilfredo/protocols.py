@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,15 @@ class Stopper(Protocol):
 
     def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict: ...
     def revive(self, trials: Sequence[Trial]) -> Sequence[int]: ...  # paused ones that deserve to go on
+
+
+@runtime_checkable
+class Reviser(Protocol):
+    """What a stopper may do beside: forecast anew for the halted, now that others have finished."""
+
+    def revise(
+        self, trials: Sequence[Trial]
+    ) -> Mapping[int, Mapping[str, Value]]: ...  # number -> goal -> value
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,10 @@
 """A population-aware race: train a few networks in full, probe the others, finish those that may be among
 the best. Ours.
 
-1. The first `full` networks are trained to the end.
+1. `full` networks are trained to the end before anybody is judged, spread over what there is: every network
+   is paused after its probe, and of each `scouts` of these one goes on, in turn the best by the training
+   metric so far, the middle one, the one at a tenth, the worst, … (`SPREAD`). Without `scouts`, or
+   without `resume`, they are the first ones.
 2. Every other is judged from epoch `probe` on. `forecast.finished` gives its final value y a mean and
    an sd, learned from the networks that have finished in this search.
 3. One goal: b is the value that the share `top` of all N networks is expected to be below,
@@ -14,7 +17,7 @@ the best. Ours.
 4. A network whose training metric lies outside those of the finished ones by more than a quarter of the
    range of all is trained on, too: of its like nothing is known yet.
 5. Whoever falls below `cut` is paused, with the forecast as its value, and revived, best chance first, once
-   the chance is `cut` again because the others turned out worse or forecasts better. Without `resume` it is
+   the chance is a tenth above `cut` because the others turned out worse or forecasts better. Without `resume` it is
    stopped for good.
 """
 
@@ -37,6 +40,8 @@ from vilfredo.trial import Trial, Value
 
 Array = NDArray[np.float64]
 
+SPREAD = (0.0, 0.5, 0.1, 1.0, 0.25, 0.05)  # who is trained in full first: shares of the ranks, in turn
+BACK = 1.1  # times `cut`: the chance that revives, so that nobody goes back and forth
 OUTSIDE = 0.25  # of the range of all: how far from the finished ones is unknown ground
 IGNORED = np.errstate(all="ignore")  # what overflows is not finite, and so no forecast
 MARGIN = 0.02  # of the sd of all: what is better by less is not
@@ -47,10 +52,13 @@ class Genrace:
 
     * `probe`: after how many epochs a network is judged for the first time; below 1 a share of full
       training, at least 2 epochs.
-    * `full`: how many networks are trained to the end before anybody is judged.
+    * `full`: how many networks are trained to the end before anybody is judged; by default 4, without
+      `resume` 10.
+    * `scouts`: how many are probed for each of these, so that they can be chosen well; 0: the first ones are
+      trained to the end.
     * `top`: with one goal, the share of the networks that counts as the best.
     * `cut`: the chance to be among the best, or on the front, below which a network is not trained on; by
-      default 0.3 with one goal, 0.2 with several, 0.65 without `resume`.
+      default 0.28 with one goal, 0.1 with several, 0.8 without `resume`.
     * `resume`: whether paused networks may come back; without it they are stopped for good.
 
     Raises `ValueError` for options that make no sense.
@@ -63,32 +71,38 @@ class Genrace:
         metric: str = "",
         train_metric: str = "",
         probe: float = 0.1,
-        full: int = 4,
+        full: int | None = None,
+        scouts: int = 4,
         top: float = 0.2,
         cut: float | None = None,
         resume: bool = True,
     ) -> None:
         if probe <= 0:
             raise ValueError(f"genrace: probe is {probe}; give a number of epochs, or a share below 1 of all")
+        if full is None:
+            full = 4 if resume else 10
         if full < 2:
             raise ValueError(f"genrace: full is {full}; at least 2 networks have to be trained to the end")
+        if scouts < 0:
+            raise ValueError(f"genrace: scouts is {scouts}; give a number of networks, or 0")
         if not 0 < top < 1:
             raise ValueError(f"genrace: top is {top}; give a share between 0 and 1, such as 0.2")
         self.several = sum(g.ranked for g in goals) > 1
         if cut is None:
-            cut = (0.2 if self.several else 0.3) if resume else 0.65
+            cut = (0.1 if self.several else 0.28) if resume else 0.8
         if not 0 < cut < 1:
             raise ValueError(f"genrace: cut is {cut}; give a chance between 0 and 1, such as 0.3")
         self.goals = tuple(goals)
         self.metric, self.train_metric = metric, train_metric
         self.probe, self.full, self.top, self.cut, self.resume = probe, full, top, cut, resume
+        self.scouts = scouts if resume else 0
         # Memos of pure functions of trials, which are frozen: valid while the trial is the same object.
         self._curves: dict[int, tuple[Trial, Curve | None]] = {}
         self._last: Population | None = None
 
     @IGNORED
     def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
-        first = self.probe if self.probe >= 1 else max(2, round(self.probe * epochs))
+        first = self._first(epochs)
         if len(trial.epochs) < first or trial.epochs[-1].index >= epochs:
             return GO
         curve = curves.read(trial, self.goals, epochs, self.metric, self.train_metric)
@@ -97,6 +111,8 @@ class Genrace:
         population = self._population(peers, epochs, curve)
         learned = population.learned
         if len(learned.rows) < self.full:
+            if self.scouts and len(trial.epochs) == first:
+                return Verdict("pause", {}, f"probed; {self.full} spread networks are trained in full first")
             return GO
         mean, sd = (float(x[0]) for x in learned.predict(table([curve], len(curve.val))))
         forecast = learned.forecast(curve, mean, sd)
@@ -116,27 +132,45 @@ class Genrace:
             return []
         population = self._population(trials, 0)
         if len(population.learned.rows) < self.full:
-            return []
+            return self._scouted(population)
         found = []
         for i, trial in enumerate(population.trials):
             if trial.state == "paused":
                 y, sd = float(population.y[i]), float(population.sd[i])
                 chance = self._chance(population, population.rows[i], y, sd)
-                if chance >= self.cut:
+                if chance >= min(BACK * self.cut, 1 - (1 - self.cut) / BACK):
                     found.append((-chance, trial.number))
         return [number for _, number in sorted(found)]
 
+    def _first(self, epochs: int) -> int:
+        return math.ceil(self.probe) if self.probe >= 1 else max(2, round(self.probe * epochs))
+
+    def _scouted(self, population: Population) -> list[int]:
+        """Who is to be trained in full first, of those that are paused after their probes."""
+        rows = sorted(zip(population.rows, population.trials, strict=True), key=lambda pair: pair[0].number)
+        chosen: dict[int, str] = {}
+        for turn in range(min(self.full, len(rows) // self.scouts if self.scouts else 0)):
+            probed = rows[: (turn + 1) * self.scouts]
+            probe = min(len(row.val) for row, _ in probed)
+            order = sorted(probed, key=lambda pair: _merit(pair[0], probe))
+            target = SPREAD[turn % len(SPREAD)] * (len(order) - 1)
+            places = [i for i, (row, _) in enumerate(order) if row.number not in chosen]
+            row, trial = order[min(places, key=lambda i: abs(i - target))]
+            chosen[row.number] = trial.state
+        return [number for number, state in chosen.items() if state == "paused"]
+
     @IGNORED
-    def posteriors(self, trials: Sequence[Trial]) -> Mapping[int, Mapping[str, Value]]:
+    def revise(self, trials: Sequence[Trial]) -> Mapping[int, Mapping[str, Value]]:
         """What the race now forecasts for each paused or stopped network, by number and goal."""
         population = self._population(trials, 0)
         if len(population.learned.rows) < self.full:
             return {}
-        pairs = zip(population.rows, population.y, population.sd, strict=True)
+        found = zip(population.rows, population.trials, population.y, population.sd, strict=True)
         return {
-            row.number: population.learned.forecast(row, float(y), float(sd))
-            for row, y, sd in pairs
-            if row.final is None
+            row.number: forecast
+            for row, trial, y, sd in found
+            if trial.state in ("paused", "stopped")
+            and (forecast := population.learned.forecast(row, float(y), float(sd)))
         }
 
     def _population(self, trials: Sequence[Trial], epochs: int, running: Curve | None = None) -> Population:
@@ -317,6 +351,12 @@ class Population:
             whole = np.stack([self.y, *(self.others[n][0] for n in names)], axis=1)
             self._fronts[names] = whole, pareto.ranks(whole) == 0
         return self._fronts[names]
+
+
+def _merit(curve: Curve, k: int) -> tuple[float, int]:
+    """By which probes are ranked: the training metric after k epochs, else the watched one."""
+    x = curve.train[k - 1] if np.isfinite(curve.train[k - 1]) else curve.val[k - 1]
+    return (float(x) if math.isfinite(x) else math.inf), curve.number
 
 
 def _input(curve: Curve, word: str) -> float:

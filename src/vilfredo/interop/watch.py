@@ -529,7 +529,10 @@ def make_engine(
     if wrong:
         option, sentence = wrong[0]
         raise ValueError(f"engine {label}: {option}: {sentence}")
-    given = {"goals": tuple(goals)} if "goals" in inspect.signature(maker).parameters else {}
+    wanted = inspect.signature(maker).parameters
+    given: dict[str, Any] = {"goals": tuple(goals)} if "goals" in wanted else {}
+    if "scouts" in wanted:
+        good.setdefault("scouts", 0)  # who is paused in somebody else's loop may never come back
     made: Stopper = maker(**given, **good)
     return made
 
