@@ -575,3 +575,16 @@ def test_the_front_of_a_search_is_trained_in_full(name: str, tmp_path: Any) -> N
         value = trial.value("error")
         assert value is not None
         assert value.origin == "measured"
+
+
+def test_who_has_nothing_to_go_by_says_so(name: str) -> None:
+    """Metrics of no goal: everybody goes on, with a remark that names the metrics (`fixed` and `never` look
+    at nothing)."""
+    goals = SETTINGS["error"]
+    trial = Trial(3, {}, "paused", epochs=tuple(Epoch(k, {"perplexity": 9.0 / k}) for k in range(1, 6)))
+    verdict = make(name, goals)(trial, finished(goals, 9), EPOCHS)
+    if name == "never":
+        assert verdict == Verdict()
+    elif name != "fixed":
+        assert verdict.action == "go"
+        assert "perplexity" in verdict.reason

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from vilfredo.forecast import curves
 from vilfredo.forecast.rungs import Peers, better, crossed, extrapolated, levels, places
 from vilfredo.goal import Goal
 from vilfredo.protocols import GO, Verdict
@@ -95,8 +96,10 @@ def halve(
     ):
         return GO
     own = read.read(trial, epochs)
-    level = None if own is None else crossed(own, rungs)
-    if own is None or level is None:
+    if own is None:
+        return curves.blind(trial, read.goals)
+    level = crossed(own, rungs)
+    if level is None:
         return GO
     known = read.all(peers, epochs, own.number)
     rivals = [p for p in known if p.last >= level]

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo.goal import Goal
+from vilfredo.protocols import Verdict
 from vilfredo.trial import Key, Trial, Value
 
 Array = NDArray[np.float64]
@@ -89,6 +90,16 @@ def read(
             for key, value in trial.values.items()
             if key == Key(key.goal) and key.goal != goal.name and value.origin != "forecast"
         },
+    )
+
+
+def blind(trial: Trial, goals: Sequence[Goal]) -> Verdict:
+    """What an engine says of a trial whose epochs have no metric of a goal: go on, with a remark."""
+    metrics = ", ".join(sorted(trial.epochs[-1].metrics)) if trial.epochs else "none"
+    named = ", ".join(g.name for g in goals if g.ranked)
+    return Verdict(
+        reason=f"the stopper has nothing to go by: none of the metrics ({metrics}) is of a ranked goal "
+        f"({named}); name one with its option metric"
     )
 
 

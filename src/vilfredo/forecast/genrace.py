@@ -17,8 +17,8 @@ the best. Ours.
 4. A network whose training metric lies outside those of the finished ones by more than a quarter of the
    range of all is trained on, too: of its like nothing is known yet.
 5. Whoever falls below `cut` is paused, with the forecast as its value, and revived, best chance first, once
-   the chance is a tenth above `cut` because the others turned out worse or forecasts better. Without `resume` it is
-   stopped for good.
+   the chance is a tenth above `cut` because the others turned out worse or forecasts better. Without
+   `resume` it is stopped for good.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ class Genrace:
             return GO
         curve = curves.read(trial, self.goals, epochs, self.metric, self.train_metric)
         if curve is None:
-            return GO
+            return curves.blind(trial, self.goals)
         population = self._population(peers, epochs, curve)
         learned = population.learned
         if len(learned.rows) < self.full:
