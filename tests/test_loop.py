@@ -14,6 +14,7 @@ from runs import Slope, new_run, plain
 from vilfredo import pareto
 from vilfredo.budget import Budget
 from vilfredo.executors.inline import Inline
+from vilfredo.forecast.genrace import Genrace
 from vilfredo.loop import REJECTIONS_IN_A_ROW, Search, SearchError, failures
 from vilfredo.optimizers.nsga2 import NSGA2
 from vilfredo.optimizers.random import Random
@@ -238,6 +239,35 @@ def test_paused_members_of_the_front_are_trained_in_full(tmp_path: Path) -> None
     assert any(t.halts for t in front)
     assert all(t.state == "complete" and t.confirmed == 1 for t in front)
     assert "paused" in {t.state for t in search.trials.values()}
+
+
+def test_without_checkpoints_the_revived_come_further_than_last_time(tmp_path: Path) -> None:
+    @dataclass(frozen=True)
+    class Forgetful(Slope):
+        epochs: int = 8
+
+        def train(self, work: Work, seed: int, resume: Any, parents: Any) -> Any:
+            training = super().train(work, seed, None, parents)
+            try:
+                while True:
+                    yield replace(next(training), checkpoint=None)
+            except StopIteration as end:
+                return end.value
+
+    problem = Forgetful()
+    search = searching(
+        tmp_path / "a.db", problem, stopper=Genrace(problem.goals), budget=Budget(trials=30), confirm=0
+    )
+    list(search)
+    assert any(t.state == "paused" for t in search.trials.values())
+    assert all(
+        earlier.epoch < later.epoch
+        for t in search.trials.values()
+        for earlier, later in itertools.pairwise(t.halts)
+    )
+    revived = [t for t in search.trials.values() if t.halts and t.state == "complete"]
+    assert revived
+    assert all(len(t.epochs) == 8 for t in revived)
 
 
 def test_what_a_stopper_remarks_is_kept_once(tmp_path: Path) -> None:

@@ -457,6 +457,9 @@ class Search:
         work = running.work
         if work.fidelity is not None and event.epoch.index >= work.fidelity:
             return GO
+        halts = self.trials[running.number].halts if running.number in self.trials else ()
+        if halts and event.epoch.index <= halts[-1].epoch:
+            return GO  # revived without a checkpoint: it has to come further than last time
         latest = work.generation
         if latest is not None and work.operator != "revive":
             latest -= 1
@@ -477,6 +480,7 @@ class Search:
             generation=work.generation,
             epochs=tuple(running.epochs),
             values=event.values,
+            halts=halts,
         )
         return stopper(trial, peers, self.problem.epochs)
 

@@ -29,7 +29,7 @@ class Curve:
 
     `index` (n,) counts epochs from 1. `final` is the measured value of full training, in the same sense as
     `val` (None while there is none). `others` are the goals that are not watched and that have a value,
-    less is better. `known` is every other value of the network that is no forecast, by name and as it is
+    or are a metric of the last epoch, less is better. `known` is every other value of the network that is no forecast, by name and as it is
     (sizes and costs, whether they are goals or not). `seconds` (n,) is what each epoch took.
     """
 
@@ -76,6 +76,8 @@ def read(
     for other in goals:
         if other.name != goal.name and (value := trial.value(other.name)) is not None:
             others[other.name] = value.mean if other.sense == "min" else -value.mean
+        elif other.name != goal.name and math.isfinite(told := names.get(other.name, math.nan)):
+            others[other.name] = told if other.sense == "min" else -told
     return Curve(
         number=trial.number,
         goal=goal,
