@@ -28,9 +28,10 @@ class Curve:
     """One network's curve. `val` and `train` are (n,), less is better; NaN where a metric is missing.
 
     `index` (n,) counts epochs from 1. `final` is the measured value of full training, in the same sense as
-    `val` (None while there is none). `others` are the goals that are not watched and that have a value,
-    or are a metric of the last epoch, less is better. `known` is every other value of the network that is no forecast, by name and as it is
-    (sizes and costs, whether they are goals or not). `seconds` (n,) is what each epoch took.
+    `val` (None while there is none). `others` are the goals that are not watched and that have a value, or
+    are a metric of the last epoch, less is better. `known` is every other value of the network that is no
+    forecast, by name and as it is (sizes and costs, whether they are goals or not). `seconds` (n,) is what
+    each epoch took.
     """
 
     number: int
