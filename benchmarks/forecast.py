@@ -363,7 +363,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         experiments = chosen_curves(options.curves or curves.available(), bool(options.curves))
-        engines = chosen(options.engines)
+        engines = chosen([name for text in options.engines for name in text.split(",")])
     except (OSError, ValueError) as problem:
         sys.exit(f"{problem}")
     if options.limit:
