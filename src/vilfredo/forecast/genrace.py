@@ -58,7 +58,7 @@ class Genrace:
       trained to the end.
     * `top`: with one goal, the share of the networks that counts as the best.
     * `cut`: the chance to be among the best, or on the front, below which a network is not trained on; by
-      default 0.28 with one goal, 0.1 with several, 0.8 without `resume`.
+      default 0.28 with one goal, 0.12 with several, 0.8 without `resume`.
     * `resume`: whether paused networks may come back; without it they are stopped for good.
 
     Raises `ValueError` for options that make no sense.
@@ -89,7 +89,7 @@ class Genrace:
             raise ValueError(f"genrace: top is {top}; give a share between 0 and 1, such as 0.2")
         self.several = sum(g.ranked for g in goals) > 1
         if cut is None:
-            cut = (0.1 if self.several else 0.28) if resume else 0.8
+            cut = (0.12 if self.several else 0.28) if resume else 0.8
         if not 0 < cut < 1:
             raise ValueError(f"genrace: cut is {cut}; give a chance between 0 and 1, such as 0.3")
         self.goals = tuple(goals)
