@@ -117,7 +117,7 @@ def test_trainings_that_come_to_nan_and_raise() -> None:
     run.update(val=math.nan)
     run.network.fail()
     run.put(out)
-    assert out["F"] == [math.inf, 1.0]
+    assert out["F"] == [math.inf, math.inf]
     assert out["forecast"] == 0.0
 
 

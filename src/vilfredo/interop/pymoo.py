@@ -146,7 +146,7 @@ class Run:
         """Write `F` of this individual, and whether it is a forecast, where pymoo wants them.
 
         `value` is what the watched goal came to (by default the last `val`), `measured` are goals that are
-        known after training only. A goal without a value, as of a training that ended in NaN, is infinite.
+        known after training only. Where one has no value (the training ended in NaN), all are infinite.
 
             run.put(out, latency=0.0021)
         """
@@ -154,7 +154,8 @@ class Run:
         trial, goals = self.network.trial, self.watcher.goals
         known = [trial.value(g.name) for g in goals]
         signs = [-1.0 if g.sense == "max" else 1.0 for g in goals]
-        out["F"] = [math.inf if v is None else s * v.mean for s, v in zip(signs, known, strict=True)]
+        whole = all(v is not None for v in known)  # else it would be on the front for what it does have
+        out["F"] = [s * v.mean if v and whole else math.inf for s, v in zip(signs, known, strict=True)]
         guess = trial.state != "failed" and is_forecast(trial, goals)
         watched = trial.value(self.watcher.watch.goal.name)
         out["forecast"] = float(guess)
