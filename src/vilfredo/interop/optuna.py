@@ -1,5 +1,7 @@
 """Optuna: a pruner for studies with one objective, and early termination for studies with several.
 
+::
+
     pruner = Pruner("genrace", epochs=25, goal="accuracy")
     study = optuna.create_study(direction="maximize", pruner=pruner)
     …
@@ -7,7 +9,7 @@
     if trial.should_prune():
         raise optuna.TrialPruned()
 
-Optuna raises NotImplementedError for `report` and `should_prune` where there are several objectives. There:
+Optuna raises NotImplementedError for `report` and `should_prune` where there are several objectives. There::
 
     watcher = MultiObjective(study, "genrace", epochs=25, goals=["accuracy", "macs"])
     …
@@ -180,6 +182,8 @@ class MultiObjective:
     sampler to learn from. So `study.best_trials` may hold forecasts: `confirm` has them trained in full, and
     `best_trials` here leaves out what was trained once more. Raises `ValueError` for goals that do not fit
     the study, and for an engine or option that is not known.
+
+    ::
 
         watcher = MultiObjective(study, epochs=25, goals=["accuracy", "macs"])
         study.optimize(objective, n_trials=100)

@@ -1,5 +1,7 @@
 """pymoo: evolutionary searches such as NSGA-Net whose trainings stop early.
 
+::
+
     watcher = Watcher("genrace", epochs=25, goals=["accuracy", "macs"])
 
     class Networks(ElementwiseProblem):

@@ -1,5 +1,7 @@
 """Early termination in anybody's own training loop: one search's networks under one engine.
 
+::
+
     watch = Watch("genrace", epochs=25, goal="accuracy")
     with watch.network() as network:  # one for each network that is trained
         for epoch in range(25):
