@@ -186,6 +186,37 @@ class Died:
 Event: TypeAlias = Started | Progress | Finished | Died
 
 
+@runtime_checkable
+class BatchProblem(Protocol):
+    """What a problem may do beside: simulated candidates, many in one compiled call, in the order given."""
+
+    def evaluate_many(
+        self, works: Sequence[Work], seeds: Sequence[int]
+    ) -> Sequence[Mapping[str, Value] | Failure]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Codes:
+    """What an array of parameters can hold in hardware: values from `low` to `high`; with `bits` > 0 whole
+    numbers in two's complement of that many bits, with 0 real numbers."""
+
+    low: float
+    high: float
+    bits: int = 0
+
+
+class Fault(Protocol):
+    """A defect or variation. Pure: values in, faulty values out, of the same shape; strength 0 is the identity.
+
+    `site` is what it acts on: `weights`, `thresholds`, `delays`, or `neurons` (an array of ones, 0 = dead).
+    It neither rounds nor saturates: whoever calls it knows what the hardware holds.
+    """
+
+    @property
+    def site(self) -> Literal["weights", "thresholds", "delays", "neurons"]: ...
+    def __call__(self, values: NDArray[np.float64], codes: Codes, rng: Rng) -> NDArray[np.float64]: ...
+
+
 class Executor(Protocol):
     """Where evaluations run. One coordinator uses it, from one thread."""
 

@@ -1,0 +1,1 @@
+"""Faults and variations of parameters; one file, one kind. They act on arrays, of any network."""

@@ -1,0 +1,1 @@
+"""From spikes to an answer: one file, one decoder."""

@@ -1,0 +1,1 @@
+"""From numbers to spikes: one file, one encoder."""

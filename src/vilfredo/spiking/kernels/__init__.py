@@ -1,0 +1,1 @@
+"""Compiled simulation. Everything here is Numba; nothing here knows a processor or a task."""

@@ -1,0 +1,1 @@
+"""Neuromorphic processors: one file, one processor."""

@@ -1,0 +1,68 @@
+"""What a processor makes of a network, and what kernels run: plain arrays, all decisions taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilfredo.spiking.network import Floats, Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A network of n neurons and s synapses as integrate-and-fire arithmetic. Neurons are in ascending order of
+    their numbers; synapses are grouped by their source (`first`), in ascending order of (source, target).
+
+    One timestep t, for all neurons i at once, in exactly this order (dense form; all kernels agree with it):
+
+    1. `x[i]` = sum of what arrives at t: the weights of the synapses whose source fired at t − delay, and inputs.
+    2. If `refractory` > 0 and i fired less than `refractory` + 1 steps ago, `x[i]` is lost: set to 0, and i does not fire.
+    3. `charge[i] += x[i]`; if `wrap`, the sum is kept in 8 bits, two's complement (127 + 1 = −128).
+    4. i fires if `charge[i] >= threshold[i]` (for a strict `>` the processor raises the threshold), and, if `lazy`,
+       only if something arrived at it in this step (a sum of 0 is an arrival, too).
+       Then its charge becomes 0, or `charge − threshold` if `soft`, and each synapse delivers at t + delay ≥ t + 1.
+    5. Leak: 0 none; 1 the charge of those that did not fire is lost; in floating point `decay[i]` multiplies what
+       is left (1.0: none). What an integer processor decays otherwise is its own kernel's business.
+    6. `charge[i] = max(charge[i], floor)`.
+
+    `exact`: all numbers are whole and kernels compute in integers wide enough that nothing overflows (with
+    `wrap` in 8 bits); else in float64, sums in the order of (source, target).
+    """
+
+    numbers: Ints  # (n,) ascending
+    threshold: Floats  # (n,)
+    leak: NDArray[np.bool_]  # (n,)
+    first: Ints  # (n + 1,) the synapses of neuron i are first[i] … first[i + 1] − 1
+    target: Ints  # (s,)
+    delay: Ints  # (s,) from 1
+    weight: Floats  # (s,)
+    origin: Ints  # (s,) place of each synapse in the network's own arrays
+    inputs: Ints  # (i,) neurons, in the network's order
+    outputs: Ints  # (o,)
+    exact: bool = True
+    lazy: bool = True
+    floor: float = -np.inf
+    refractory: int = 0
+    soft: bool = False
+    wrap: bool = False
+    decay: Floats = field(default_factory=lambda: np.ones(0))  # (n,) or empty: none
+    one: float = 1.0  # the charge that a normalised input of 1 gives
+    limits: tuple[float, float] = (-np.inf, np.inf)  # of a weight, for faults
+    threshold_limits: tuple[float, float] = (-np.inf, np.inf)
+    delay_limits: tuple[int, int] = (1, 2**31)
+
+    @property
+    def size(self) -> int:
+        return len(self.numbers)
+
+
+@dataclass(frozen=True, eq=False)
+class Activity:
+    """What a run of p lanes came to. A lane is one network with one set of weights and one stream of inputs."""
+
+    counts: Ints  # (p, n) or, of several networks, padded with 0: spikes of each neuron
+    first: Ints  # (p, o) the first step in which each output fired; −1: never
+    steps: Ints  # (p,) timesteps that were run
+    synops: Ints  # (p,) synaptic deliveries: spikes times fan-out

@@ -1,0 +1,1 @@
+"""What spiking networks are to do: one file, one task."""
