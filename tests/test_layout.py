@@ -35,6 +35,8 @@ WITHOUT_TORCH = (
     "spaces",
     "optimizers",
     "data",
+    "faults",
+    "spiking",
     "report",
     "store",
     "loop",
