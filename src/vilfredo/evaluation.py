@@ -13,7 +13,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,18 @@ import numpy as np
 
 from vilfredo import artifacts
 from vilfredo.goal import violation
-from vilfredo.protocols import GO, Impossible, Outcome, Problem, Progress, Snapshot, Task, Verdict, Weights
+from vilfredo.protocols import (
+    GO,
+    BatchProblem,
+    Impossible,
+    Outcome,
+    Problem,
+    Progress,
+    Snapshot,
+    Task,
+    Verdict,
+    Weights,
+)
 from vilfredo.trial import Artifact, Epoch, Failure, Key, State, Value
 
 Quiet = Callable[[], AbstractContextManager[None]]
@@ -62,6 +73,67 @@ def evaluate(
             outcome: Outcome = end.value
             return outcome
         verdict = on_epoch(progress)
+
+
+def together(
+    problem: Problem, tasks: Sequence[Task], clock: Clock = time.perf_counter
+) -> list[Outcome]:
+    """Evaluate the tasks of a `BatchProblem` in one call, in their order, as `evaluate` would one by one.
+
+    Their seconds are shared out evenly. If the call itself raises, each task is evaluated alone, so that one
+    candidate's error is no other's. Raises nothing but `KeyboardInterrupt`.
+    """
+    assert isinstance(problem, BatchProblem)
+    records = [_Record(problem, task, clock) for task in tasks]
+    found: dict[int, Outcome] = {}
+    for place, record in enumerate(records):
+        try:
+            if not _preview(record):
+                found[place] = record.outcome("rejected")
+        except KeyboardInterrupt:
+            raise
+        except _Unusable as unusable:
+            found[place] = record.outcome("failed", unusable.failure)
+        except BaseException as error:
+            found[place] = record.outcome("failed", explain(error))
+    rest = [place for place in range(len(tasks)) if place not in found]
+    began = clock()
+    measured = _many(problem, [tasks[place] for place in rest])
+    share = (clock() - began) / max(1, len(rest))
+    for place, values in zip(rest, measured, strict=True):
+        record = records[place]
+        record.seconds["measure"] = share
+        found[place] = _told(record, values)
+    return [found[place] for place in range(len(tasks))]
+
+
+def _many(problem: BatchProblem, tasks: Sequence[Task]) -> list[Mapping[str, Value] | Failure]:
+    if not tasks:
+        return []
+    try:
+        values = list(problem.evaluate_many([t.work for t in tasks], [t.seed for t in tasks]))
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if len(tasks) == 1:
+            return [explain(error)]
+        return [_many(problem, [task])[0] for task in tasks]
+    if len(values) != len(tasks):
+        text = f"evaluate_many gave {len(values)} results for {len(tasks)} candidates"
+        return [Failure("exception", text)] * len(tasks)
+    return values
+
+
+def _told(record: _Record, values: Mapping[str, Value] | Failure) -> Outcome:
+    if isinstance(values, Failure):
+        return record.outcome("failed", values)
+    previewed = {key.goal for key in record.values}
+    asked = _asked(record) - previewed
+    try:
+        _keep(record, {n: v for n, v in values.items() if n not in previewed}, asked, record.task.work.fidelity)
+    except _Unusable as unusable:
+        return record.outcome("failed", unusable.failure)
+    return record.outcome("complete")
 
 
 def steps(
@@ -191,13 +263,9 @@ class _Record:
 
 def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None, State]:
     problem, work = record.problem, record.task.work
-    with record.timed("preview"):
-        previewed = problem.preview(work)
-    for name, value in previewed.items():
-        record.values[Key(name)] = _finite(name, value)
-    means = {name: value.mean for name, value in previewed.items()}
-    if violation(means, problem.goals) > 0:
+    if not _preview(record):
         return "rejected"
+    previewed = {key.goal for key in record.values}
 
     verdict, model, weights = yield from _train(record)
     halted = verdict.action != "go"
@@ -205,8 +273,7 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
     fidelity = trained if halted else work.fidelity
     if fidelity is not None and 0 < problem.epochs <= fidelity:
         fidelity = None
-    asked = {g.name for g in problem.goals} if work.goals is None else set(work.goals)
-    asked -= set(previewed)
+    asked = _asked(record) - previewed
     if halted:
         for name, value in verdict.forecast.items():
             if name in asked and value.is_finite():
@@ -229,6 +296,21 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
     return {"go": "complete", "stop": "stopped", "pause": "paused"}[verdict.action]  # type: ignore[return-value]
 
 
+def _preview(record: _Record) -> bool:
+    """What needs no training; whether it keeps the limits."""
+    with record.timed("preview"):
+        previewed = record.problem.preview(record.task.work)
+    for name, value in previewed.items():
+        record.values[Key(name)] = _finite(name, value)
+    means = {name: value.mean for name, value in previewed.items()}
+    return violation(means, record.problem.goals) == 0
+
+
+def _asked(record: _Record) -> set[str]:
+    goals = record.task.work.goals
+    return {g.name for g in record.problem.goals} if goals is None else set(goals)
+
+
 def _measure(record: _Record, model: object, asked: set[str], fidelity: int | None, quiet: Quiet) -> None:
     """Measure the goals that are asked for, those that need quiet apart from the rest."""
     problem, task = record.problem, record.task
@@ -246,6 +328,12 @@ def _measure(record: _Record, model: object, asked: set[str], fidelity: int | No
             with quiet():
                 measured = problem.measure(replace(work, goals=frozenset(silent)), model, task.seed)
             found.update({name: value for name, value in measured.items() if name in silent})
+    _keep(record, found, asked, fidelity)
+
+
+def _keep(record: _Record, found: Mapping[str, Value], asked: set[str], fidelity: int | None) -> None:
+    """Record what was measured. Raises `_Unusable` for values that are none, and for a goal without one."""
+    work = record.task.work
     for name, value in found.items():
         record.values[Key(name, work.split, fidelity, work.noise, work.repeat)] = _finite(name, value)
     missing = " and ".join(repr(name) for name in sorted(asked - set(found)))

@@ -18,6 +18,7 @@ from vilfredo.budget import Budget
 from vilfredo.goal import Goal
 from vilfredo.protocols import (
     GO,
+    BatchProblem,
     Died,
     Event,
     Executor,
@@ -200,6 +201,8 @@ class Search:
         """How many works may wait at the workers: none, but for evaluations so short that fetching the
         next one would cost a good part of them. With one slot nothing is fetched ahead, so that a
         search in one process is reproducible."""
+        if isinstance(self.problem, BatchProblem):  # computed together: nobody waits for the next one
+            return 0
         total, count = self._seconds
         return self.executor.slots if self.executor.slots > 1 and count > 4 and total / count < QUICK else 0
 
@@ -249,9 +252,11 @@ class Search:
                 work = self._asked()
         if work is None:
             return None
-        self._counted += 1
         if work.generation is not None:
             self._generation = work.generation
+        if work.trial is not None:  # one that is known is to be measured again: no new candidate
+            return self._log(work.trial, work)
+        self._counted += 1
         return self._log(self._next_number, work)
 
     def _asked(self) -> Work | None:
@@ -259,7 +264,9 @@ class Search:
         number = self._next_number
         if number < len(self.initial):
             return self.initial[number]
-        pending = [r.work for r in self.running.values() if r.work.trial is None]
+        pending = [
+            r.work for r in self.running.values() if r.work.trial is None or r.work.operator == "renew"
+        ]
         with self._blas.limit(limits=1, user_api="blas"):
             asked = self.optimizer.ask(1, generator(self.seed, "ask", number), pending)
         if not asked:

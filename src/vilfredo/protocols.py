@@ -84,7 +84,11 @@ class Snapshot:
 
 
 class Optimizer(Protocol):
-    """Its state is a fold of `tell` over the log; `ask` changes nothing."""
+    """Its state is a fold of `tell` over the log; `ask` changes nothing.
+
+    A work of the operator "renew" asks for a known trial (`Work.trial`) to be measured anew, with another
+    noise; it is no new candidate. `pending` are the works of new candidates and of renewals that run.
+    """
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]: ...
     def tell(self, trial: Trial) -> None: ...  # a trial told again replaces what was known of its number

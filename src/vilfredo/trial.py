@@ -151,21 +151,23 @@ class Trial:
 
     def value(self, goal: str, split: Split = "validation") -> Value | None:
         """The value of `goal` to go by: of full training if there is one, else of the highest fidelity,
-        pooled over the training seeds.
+        pooled over the training seeds; of each, what was measured with the latest noise.
 
         What does not depend on the split (a size, a latency) is stored under `validation` alone.
         """
-        found: dict[float, list[tuple[int, Value]]] = {}
+        found: dict[float, dict[int, tuple[int, Value]]] = {}  # level -> repeat -> (noise, value)
         for key, value in self.values.items():
-            if key.goal == goal and key.split == split and key.noise == 0:
+            if key.goal == goal and key.split == split:
                 level = math.inf if key.fidelity is None else float(key.fidelity)
-                found.setdefault(level, []).append((key.repeat, value))
+                repeats = found.setdefault(level, {})
+                if key.repeat not in repeats or repeats[key.repeat][0] < key.noise:
+                    repeats[key.repeat] = (key.noise, value)
         if not found:
             return None
-        repeats = found[max(found)]
-        if len(repeats) == 1:
-            return repeats[0][1]
-        return pool([value for _, value in sorted(repeats, key=lambda pair: pair[0])])
+        best = found[max(found)]
+        if len(best) == 1:
+            return next(iter(best.values()))[1]
+        return pool([best[repeat][1] for repeat in sorted(best)])
 
     def with_values(self, values: Mapping[Key, Value]) -> Trial:
         """The same trial with more values; what is known under the same key is replaced."""

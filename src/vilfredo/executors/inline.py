@@ -1,4 +1,5 @@
-"""Evaluations in this process, one after the other: for quick problems, debugging and notebooks."""
+"""Evaluations in this process: for simulated candidates, a whole population in one compiled call; for others one
+after the other, which suits quick problems, debugging and notebooks."""
 
 from __future__ import annotations
 
@@ -10,8 +11,18 @@ from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
 
-from vilfredo.evaluation import steps
-from vilfredo.protocols import Event, Finished, Outcome, Problem, Progress, Started, Task, Verdict
+from vilfredo.evaluation import steps, together
+from vilfredo.protocols import (
+    BatchProblem,
+    Event,
+    Finished,
+    Outcome,
+    Problem,
+    Progress,
+    Started,
+    Task,
+    Verdict,
+)
 from vilfredo.trial import Attempt
 
 
@@ -25,7 +36,8 @@ class _Running:
 
 
 class Inline:
-    """One task at a time, computed inside `events`, which returns after each epoch.
+    """One task at a time, computed inside `events`, which returns after each epoch. Of a `BatchProblem`
+    up to `batch` tasks are computed together, all that wait.
 
     A candidate can raise, return nonsense or call `exit`, and is a failed trial then. What needs a
     process of its own to be survived is not survived here: there is no deadline, no memory limit, and
@@ -33,19 +45,21 @@ class Inline:
 
     PyTorch computes with `threads` threads until `close`, so that a result does not depend on the
     machine's number of cores (small networks are not slower for it). Raises `ValueError` for fewer
-    than one.
+    than one, and for a batch of none.
     """
 
-    slots = 1
-
-    def __init__(self, problem: Problem, threads: int = 1) -> None:
+    def __init__(self, problem: Problem, threads: int = 1, batch: int = 100) -> None:
         if threads < 1:
             raise ValueError(f"threads is {threads}; it must be at least 1")
+        if batch < 1:
+            raise ValueError(f"batch is {batch}; it must be at least 1")
         self._problem = problem
         self._threads = threads
         self._threads_before: int | None = None
         self._queue: deque[Task] = deque()
         self._running: _Running | None = None
+        self._batch = isinstance(problem, BatchProblem)
+        self.slots = batch if self._batch else 1
 
     def submit(self, task: Task) -> None:
         self._queue.append(task)
@@ -74,9 +88,21 @@ class Inline:
         if not self._queue:
             return []
         self._set_threads()
+        if self._batch:
+            return self._together()
         task = self._queue.popleft()
         self._running = _Running(task, steps(self._problem, task), time.perf_counter())
         return [Started(task.ticket, os.getpid())]
+
+    def _together(self) -> list[Event]:
+        tasks = [self._queue.popleft() for _ in range(min(self.slots, len(self._queue)))]
+        outcomes = together(self._problem, tasks)
+        events: list[Event] = [Started(task.ticket, os.getpid()) for task in tasks]
+        for task, outcome in zip(tasks, outcomes, strict=True):
+            seconds = sum(outcome.seconds.values())
+            attempt = Attempt(task.attempt, os.getpid(), seconds, outcome.failure)
+            events.append(Finished(task.ticket, outcome, attempt))
+        return events
 
     def _set_threads(self) -> None:
         torch = sys.modules.get("torch")  # not ours to import: a problem without it needs no threads
