@@ -7,6 +7,7 @@ The words are those of the TENNLab network JSON: properties "Threshold", "Leak",
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from os import PathLike
@@ -145,8 +146,8 @@ class SpikingNetwork:
             synapses=_columns(
                 [edge[2] for edge in edges], properties.synapses, lambda i: _synapse(*edges[i][:2])
             ),
-            inputs=_lookup(inputs, place, lambda i: f"input {i}"),
-            outputs=_lookup(outputs, place, lambda i: f"output {i}"),
+            inputs=_lookup(inputs, place, lambda i: f"input number {i}"),
+            outputs=_lookup(outputs, place, lambda i: f"output number {i}"),
             **rest,
         )
 
@@ -155,17 +156,16 @@ class SpikingNetwork:
         """What a genome of `vilfredo.spaces.spiking` means: neurons 0 … inputs − 1 are the inputs, the next
         `outputs` ones the outputs, all others hidden. Raises `NetworkError`."""
         try:
-            nodes, edges = genome["neurons"], genome["synapses"]
-            place = {row[0]: i for i, row in enumerate(nodes)}
-            source = [place[row[0]] for row in edges]
-            target = [place[row[1]] for row in edges]
+            nodes, edges = _transposed(genome["neurons"], 1), _transposed(genome["synapses"], 2)
+            place = {number: i for i, number in enumerate(nodes[0])}
+            source, target = ([place[number] for number in column] for column in edges[:2])
             ends = [place[i] for i in range(inputs + outputs)]
-            neurons = _table(nodes, 1, properties.neurons)
-            synapses = _table(edges, 2, properties.synapses)
-            ids = np.array([row[0] for row in nodes])
+            neurons = _table(nodes[1:], properties.neurons)
+            synapses = _table(edges[2:], properties.synapses)
+            ids = np.array(nodes[0])
             if ids.dtype != np.int64:
-                ids = _ints(ids, "neurons' numbers")
-        except (KeyError, IndexError, TypeError, ValueError, OverflowError):
+                ids = _ints(nodes[0], "neurons' numbers")
+        except (KeyError, IndexError, TypeError, ValueError):
             return _bad_genome(genome, properties, inputs, outputs)
         return cls(
             ids=_fixed(ids),
@@ -210,10 +210,9 @@ class SpikingNetwork:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         self.__dict__.update(state)
-        for array in (self.ids, self.source, self.target, self.inputs, self.outputs):
+        arrays: tuple[NDArray[Any], ...] = (self.ids, self.source, self.target, self.inputs, self.outputs)
+        for array in (*arrays, *self.neurons.values(), *self.synapses.values()):
             _fixed(array)  # what was read-only is writeable after unpickling
-        for array in (*self.neurons.values(), *self.synapses.values()):
-            _fixed(array)
 
 
 def _fixed(array: Array) -> Array:
@@ -241,9 +240,17 @@ def _floats(values: Any, name: str) -> Floats:
     if isinstance(values, np.ndarray) and values.dtype == np.float64 and not values.flags.writeable:
         return values
     try:
-        return _fixed(np.array(values, np.float64))
-    except (TypeError, ValueError, OverflowError):
+        return _fixed(_numbers(values))
+    except (TypeError, ValueError):
         raise NetworkError(f"the network's values of {name!r} are not all numbers") from None
+
+
+def _numbers(values: Any) -> Floats:
+    """A new array of them. Raises ValueError for what is no number, text like "3" among it."""
+    array = np.array(values)
+    if array.dtype.kind not in "iufb":
+        raise ValueError("not all are numbers")
+    return array.astype(np.float64, copy=False)
 
 
 def _check(network: SpikingNetwork) -> None:
@@ -297,8 +304,7 @@ def _check_values(
     sizes = {p.name: p.size for p in declared}
     for name, values in columns.items():
         if len(values.shape) == 0 or len(values) != count:
-            many = len(values) if values.ndim else "one value"
-            raise NetworkError(f"{what} property {name!r}: {many} for {count} {what}s")
+            raise NetworkError(f"{what} property {name!r} has the shape {values.shape} for {count} {what}s")
         if declared:
             if name not in sizes:
                 raise NetworkError(f"{what} property {name!r} is not among the network's properties")
@@ -375,7 +381,7 @@ def _columns(
         for name in row:
             if name not in wanted:
                 raise NetworkError(
-                    f"{label(i)} has a {name}, which is no property; there are {_list(wanted)}"
+                    f"{label(i)} has {name!r}, which is no property of it; those are {_list(wanted)}"
                 )
         for name in wanted:
             if name not in row:
@@ -385,19 +391,21 @@ def _columns(
     columns = {}
     for name in wanted:
         try:
-            columns[name] = _fixed(np.array([row[name] for row in rows], np.float64))
-        except (TypeError, ValueError, OverflowError):
+            columns[name] = _fixed(_numbers([row[name] for row in rows]))
+        except (TypeError, ValueError):
             for i, row in enumerate(rows):
                 if not _is_number(row[name], np.shape(rows[0][name])):
-                    raise NetworkError(f"{label(i)}: its {name} is {row[name]!r}, not a number") from None
+                    raise NetworkError(
+                        f"{label(i)}: its {name} is {reprlib.repr(row[name])}, not a number"
+                    ) from None
             raise NetworkError(f"{name}: not all values are numbers") from None
     return columns
 
 
 def _is_number(value: Any, shape: tuple[int, ...]) -> bool:
     try:
-        return np.array(value, np.float64).shape == shape
-    except (TypeError, ValueError, OverflowError):
+        return _numbers(value).shape == shape
+    except ValueError:
         return False
 
 
@@ -405,20 +413,23 @@ def _list(names: Sequence[str]) -> str:
     return ", ".join(names) or "none"
 
 
-def _table(rows: Sequence[Sequence[float]], start: int, declared: tuple[Property, ...]) -> dict[str, Floats]:
-    """Arrays by property of rows that have `start` numbers of neurons and then the values, in the order of
-    `declared`. Raises ValueError where a row is too short or too long."""
-    if not rows:
+def _transposed(rows: Sequence[Sequence[float]], least: int) -> list[tuple[float, ...]]:
+    """Columns of rows that all are equally long. Raises ValueError."""
+    return list(zip(*rows, strict=True)) if rows else [()] * least
+
+
+def _table(columns: Sequence[Sequence[float]], declared: tuple[Property, ...]) -> dict[str, Floats]:
+    """Arrays by property of columns in the order of `declared`. Raises ValueError if there are others."""
+    if not columns:
         return {p.name: _fixed(np.zeros((0,) if p.size == 1 else (0, p.size))) for p in declared}
-    table = np.array(rows, np.float64).T.copy()
-    if len(table) != start + sum(p.size for p in declared):
+    if len(columns) != sum(p.size for p in declared):
         raise ValueError("wrong number of values")
-    columns = {}
+    start, table = 0, {}
     for p in declared:
-        values = table[start] if p.size == 1 else table[start : start + p.size].T
-        columns[p.name] = _fixed(values)
+        values = columns[start] if p.size == 1 else list(zip(*columns[start : start + p.size], strict=True))
+        table[p.name] = _fixed(_numbers(values))
         start += p.size
-    return columns
+    return table
 
 
 def _bad_genome(genome: Genome, properties: Properties, inputs: int, outputs: int) -> NoReturn:
@@ -436,7 +447,9 @@ def _bad_genome(genome: Genome, properties: Properties, inputs: int, outputs: in
             if not good or len(row) != count or not all(isinstance(end, int) for end in row[:ends]):
                 wanted = ["number"] if ends == 1 else ["from", "to"]
                 wanted += [p.name if p.size == 1 else f"{p.size} × {p.name}" for p in declared]
-                raise NetworkError(f"{what} {i} of the genome is {row!r}, not [{', '.join(wanted)}]")
+                raise NetworkError(
+                    f"{what} {i} of the genome is {reprlib.repr(row)}, not [{', '.join(wanted)}]"
+                )
     place = _places(row[0] for row in genome["neurons"])
     for i in range(inputs + outputs):
         if i not in place:
