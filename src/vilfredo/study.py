@@ -18,6 +18,7 @@ from vilfredo.loop import Running, Search, failures
 from vilfredo.protocols import Problem, Space, Work
 from vilfredo.savings import Savings, savings
 from vilfredo.spec import Parts, Spec, SpecError, build, read
+from vilfredo.spec.build import TESTED
 from vilfredo.spec.text import toml
 from vilfredo.store import Run, Status, Store
 from vilfredo.trial import JSON, Failure, Split, Trial
@@ -364,7 +365,7 @@ def search(
         made = _object(problem, space, goals, epochs)
         changed["executor.use"] = parallel or "inline"
         if confirm is None:  # a function has no test set
-            changed["confirm"] = 1 if made.describe().get("kind") == "supervised" else 0
+            changed["confirm"] = 1 if made.describe().get("kind") in TESTED else 0
         spec = read({}, changed, bare=True)
     return create(spec, made)
 

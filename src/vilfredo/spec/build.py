@@ -15,6 +15,10 @@ from vilfredo.spec.model import Spec
 from vilfredo.spec.read import SpecError
 
 
+TESTED = ("supervised", "spiking")
+"""Kinds of problems with something to test the front on: unseen samples, or fresh episodes and perturbations."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """All that a search is made of. `optimizer`, `stopper` and `executor` make a new one each call."""
@@ -48,7 +52,7 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
     plan, mistakes = plans.make(data)
     if mistakes:
         raise SpecError(label, mistakes)
-    made = problem if problem is not None else _problem(plan, label)
+    made = problem if problem is not None else _problem(plan, label, spec.seed)
     optimizer, stopper, executor = plan.optimizer, plan.stopper, plan.executor
     assert optimizer is not None
     assert executor is not None
@@ -96,13 +100,18 @@ def _workers(problem: Problem, spec: Spec) -> int:
 
 def _confirm(problem: Problem) -> int:
     """Training seeds to test the front with, unless the user says: none where there is no test set."""
-    return 1 if problem.describe().get("kind") == "supervised" else 0
+    return 1 if problem.describe().get("kind") in TESTED else 0
 
 
-def _problem(plan: plans.Plan, label: str) -> Problem:
+def _problem(plan: plans.Plan, label: str, seed: int) -> Problem:
     assert plan.problem is not None
     assert plan.space is not None
-    given: dict[str, object] = {"space": plan.space(), "goals": plan.goals, "objectives": plan.objectives}
+    given: dict[str, object] = {
+        "space": plan.space(),
+        "goals": plan.goals,
+        "objectives": plan.objectives,
+        "seed": seed,
+    }
     if plan.data is not None:
         given["data"] = _made(label, plan.data)
     problem: Problem = _made(label, plan.problem, **given)

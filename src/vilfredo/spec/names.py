@@ -2,8 +2,9 @@
 
 `use = "x"` is the module `vilfredo/<folder of the kind>/x.py`, and in it
 
-* of a problem, space, optimizer, stopper or executor: the class whose name is the module's, compared
-  without underscores and case (`steady.py`: `Steady`, `bit_flip.py`: `BitFlip`);
+* of a problem, space, optimizer, stopper, executor, task, encoder, decoder or fault: the class whose
+  name is the module's, compared without underscores and case (`steady.py`: `Steady`, `bit_flip.py`: `BitFlip`);
+* of a processor: the class `Processor`;
 * of a goal: the function `objective`; of data: the function `load`.
 
 `use = "package.module:Name"` is anybody's own.
@@ -31,7 +32,13 @@ FOLDERS: Mapping[str, str] = {
     "executor": "executors",
     "goal": "objectives",
     "data": "data",
+    "task": "spiking/tasks",
+    "processor": "spiking/processors",
+    "encoder": "spiking/encoders",
+    "decoder": "spiking/decoders",
+    "fault": "faults",
 }
+_CLASSES: Mapping[str, str] = {"processor": "Processor"}
 _FUNCTIONS: Mapping[str, str] = {"goal": "objective", "data": "load"}
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -57,9 +64,14 @@ def _defined(kind: str, file: Path) -> str | None:
     if kind in _FUNCTIONS:
         functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
         return _FUNCTIONS[kind] if _FUNCTIONS[kind] in functions else None
-    wanted = file.stem.replace("_", "").lower()
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    wanted = _CLASSES.get(kind, file.stem).replace("_", "").lower()
+    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef) and not _is_contract(node)]
     return next((c for c in classes if c.replace("_", "").lower() == wanted), None)
+
+
+def _is_contract(node: ast.ClassDef) -> bool:
+    """Whether the class is a Protocol: what leaves must be, and none of them."""
+    return any(isinstance(base, ast.Name) and base.id == "Protocol" for base in node.bases)
 
 
 def find(kind: str, use: str, folder: str = "") -> Any:
@@ -75,7 +87,10 @@ def find(kind: str, use: str, folder: str = "") -> Any:
             f"there is no {kind} {use!r}; {near(use, names)}; your own is named 'package.module:Name'"
         )
     name = _defined(kind, _PACKAGE / FOLDERS[kind] / f"{use}.py")
-    module = importlib.import_module(f"vilfredo.{FOLDERS[kind]}.{use}")
+    try:
+        module = importlib.import_module(f"vilfredo.{FOLDERS[kind]}.{use}".replace("/", "."))
+    except ModuleNotFoundError as problem:
+        raise ValueError(f"the {kind} {use!r} cannot be loaded: {problem}") from problem
     return getattr(module, str(name))
 
 

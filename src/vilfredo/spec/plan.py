@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
+from inspect import Parameter
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,17 @@ from vilfredo.trial import JSON
 Mistakes = list[tuple[str, str]]  # (path in the file, sentence)
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
-    "problem": ("space", "data", "goals", "objectives"),
+    "problem": ("space", "data", "goals", "objectives", "seed"),
     "space": ("items", "input", "outputs"),
     "optimizer": ("space", "goals", "seed"),
     "stopper": ("goals", "seed"),
     "executor": ("problem", "deadline", "memory", "workers", "threads", "gpus"),
 }
 """The constructors' parameters that the program fills, by kind; all others are options."""
+
+PARTS = ("task", "processor", "encoder", "decoder")
+"""Parameters of a problem that are leaves themselves: `processor = "risp"` or a table with a name to `use`
+and options. So are `faults`, a list of them."""
 
 REFERENCES = ("function", "module", "baseline")
 """Options of a problem that may be "package.module:Name" and then are that object."""
@@ -102,10 +107,12 @@ def _part(
     mistakes: Mistakes,
     path: str = "",
     also: Collection[str] = (),
+    ready: Collection[str] = (),
 ) -> Call | None:
     """The call of a table of any kind: the name looked up, the options against the signature.
 
-    `also` are entries that somebody else has checked, to be named where one is misspelt.
+    `also` are entries that somebody else has checked, to be named where one is misspelt; `ready` are
+    parameters that are seen to elsewhere.
     """
     if table is None:
         return None
@@ -114,7 +121,7 @@ def _part(
     target = _found(kind, table["use"], folder, f"{path}.use", mistakes)
     if target is None:
         return None
-    good, wrong = names.check(target, options, GIVEN.get(kind, ()), also=also)
+    good, wrong = names.check(target, options, (*GIVEN.get(kind, ()), *ready), also=(*also, *ready))
     mistakes.extend((f"{path}.{option}", sentence) for option, sentence in wrong)
     return None if wrong else Call(path, target, good)
 
@@ -151,8 +158,57 @@ def _problem(plan: Plan, table: dict[str, Any], folder: str, mistakes: Mistakes)
         source = table.pop("data", None)
         sizes = {n: table.pop(n) for n in _DATA_OPTIONS if n in table and n not in wanted}
         call = _data(source, sizes, folder, mistakes)
-    problem_call = _part("problem", table, folder, mistakes)
+    before = len(mistakes)
+    made = {
+        n: _leaf(n, table.pop(n), folder, f"problem.{n}", mistakes)
+        for n in PARTS
+        if n in table and n in wanted
+    }
+    if "faults" in table and "faults" in wanted:
+        made["faults"] = _faults(table.pop("faults"), folder, mistakes)
+    missing = [n for n in PARTS if n in wanted and n not in made and wanted[n].default is Parameter.empty]
+    for name in missing:
+        mistakes.append((f"problem.{name}", f"is missing; {names.near('', names.known(name))}"))
+    good = len(mistakes) == before
+    problem_call = _part("problem", table, folder, mistakes, ready=(*made, *missing))
+    if problem_call is not None:
+        problem_call = replace(problem_call, options={**problem_call.options, **made}) if good else None
     return replace(plan, problem=problem_call, data=call)
+
+
+def _leaf(kind: str, source: JSON, folder: str, path: str, mistakes: Mistakes) -> Any:
+    """The object that a name or a table with a name to use stands for; None where that is a mistake.
+
+    What its constructor refuses is a mistake, too: these are cheap to make.
+    """
+    if isinstance(source, str) and source:
+        source = {"use": source}
+    if not isinstance(source, Mapping) or not isinstance(source.get("use"), str):
+        known = names.near("", names.known(kind))
+        mistakes.append((path, f"must be a name or a table with a name to use; {known}"))
+        return None
+    options = {n: v for n, v in source.items() if n != "use"}
+    call: Callable[..., Any] | None
+    if kind == "processor":  # has its parameters, by the names of its own world, in one mapping
+        target = _found(kind, source["use"], folder, f"{path}.use", mistakes)
+        call = None if target is None else functools.partial(target, options)
+    else:
+        call = _part(kind, {**source}, folder, mistakes, path)
+    if call is None:
+        return None
+    try:
+        return call()
+    except (ValueError, TypeError, ModuleNotFoundError) as problem:
+        mistakes.append((path, str(problem)))
+        return None
+
+
+def _faults(source: JSON, folder: str, mistakes: Mistakes) -> list[Any]:
+    entries = source if isinstance(source, list | tuple) else [source]
+    paths = [
+        f"problem.faults[{place}]" if len(entries) > 1 else "problem.faults" for place in range(len(entries))
+    ]
+    return [_leaf("fault", entry, folder, path, mistakes) for entry, path in zip(entries, paths, strict=True)]
 
 
 def _data(source: JSON, sizes: Mapping[str, JSON], folder: str, mistakes: Mistakes) -> Call | None:
