@@ -1,8 +1,8 @@
-"""A pole on a cart, as plain numbers: the one table of settings, the one draw of starts and the one step of the
+"""A pole on a cart, as plain numbers: the one table of settings, the one draw of starts and the one step of
 physics that the Gymnasium task and the compiled loop share. Needs neither Gymnasium nor Numba.
 
-Physics: R. V. Florian, "Correct equations for the dynamics of the cart-pole system", 2007, without friction, as
-Gymnasium's CartPole has it (explicit Euler, 0.02 s). Settings: J. S. Plank, C. P. Rizzo, C. A. White and
+Physics: R. V. Florian, "Correct equations for the dynamics of the cart-pole system", 2007, without friction,
+as Gymnasium's CartPole has it (explicit Euler, 0.02 s). Settings: J. S. Plank, C. P. Rizzo, C. A. White and
 C. D. Schuman, "The Cart-Pole Application as a Benchmark for Neuromorphic Computing", JLPEA 2025, 15(1):5.
 """
 
@@ -41,8 +41,8 @@ SPREADS = {
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What the network sees and may do. `seen`: places in the state; `forces`: newtons, by action; `goal`: mean
-    number of steps, of 15,000, that the paper asks for."""
+    """What the network sees and may do. `seen`: places in the state; `forces`: newtons, by action; `goal`:
+    the mean number of steps, of 15,000, that the paper asks for."""
 
     name: str
     seen: tuple[int, ...]
