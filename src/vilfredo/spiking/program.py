@@ -12,23 +12,27 @@ from vilfredo.spiking.network import Floats, Ints
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A network of n neurons and s synapses as integrate-and-fire arithmetic. Neurons are in ascending order of
-    their numbers; synapses are grouped by their source (`first`), in ascending order of (source, target).
+    """A network of n neurons and s synapses as integrate-and-fire arithmetic. Neurons are in ascending order
+    of their numbers; synapses are grouped by their source (`first`), in ascending order of (source, target).
 
     One timestep t, for all neurons i at once, in exactly this order (dense form; all kernels agree with it):
 
-    1. `x[i]` = sum of what arrives at t: the weights of the synapses whose source fired at t − delay, and inputs.
-    2. If `refractory` > 0 and i fired less than `refractory` + 1 steps ago, `x[i]` is lost: set to 0, and i does not fire.
+    1. `x[i]` = sum of what arrives at t: the weights of the synapses whose source fired at t − delay, and
+       inputs.
+    2. If `refractory` > 0 and i fired less than `refractory` + 1 steps ago, `x[i]` is lost: set to 0, and i
+       does not fire.
     3. `charge[i] += x[i]`; if `wrap`, the sum is kept in 8 bits, two's complement (127 + 1 = −128).
-    4. i fires if `charge[i] >= threshold[i]` (for a strict `>` the processor raises the threshold), and, if `lazy`,
-       only if something arrived at it in this step (a sum of 0 is an arrival, too).
-       Then its charge becomes 0, or `charge − threshold` if `soft`, and each synapse delivers at t + delay ≥ t + 1.
-    5. Leak: 0 none; 1 the charge of those that did not fire is lost; in floating point `decay[i]` multiplies what
-       is left (1.0: none). What an integer processor decays otherwise is its own kernel's business.
+    4. i fires if `charge[i] >= threshold[i]` (for a strict `>` the processor raises the threshold), and, if
+       `lazy`, only if something arrived at it in this step (a sum of 0 is an arrival, too).
+       Then its charge becomes 0, or `charge − threshold` if `soft`, and each synapse delivers at
+       t + delay ≥ t + 1.
+    5. Leak: 0 none; 1 the charge of those that did not fire is lost; in floating point `decay[i]` multiplies
+       what is left (1.0: none). What an integer processor decays otherwise is its own kernel's business.
     6. `charge[i] = max(charge[i], floor)`.
 
     `exact`: all numbers are whole and kernels compute in integers wide enough that nothing overflows (with
-    `wrap` in 8 bits); else in float64, sums in the order of (source, target).
+    `wrap` in 8 bits); else in float64, where `x[i]` is summed from 0 in the order of (step of the source's
+    firing, source), then the inputs in the order given.
     """
 
     numbers: Ints  # (n,) ascending
@@ -60,7 +64,7 @@ class Program:
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """What a run of p lanes came to. A lane is one network with one set of weights and one stream of inputs."""
+    """What a run of p lanes came to. A lane: one network, one set of weights, one stream of inputs."""
 
     counts: Ints  # (p, n) or, of several networks, padded with 0: spikes of each neuron
     first: Ints  # (p, o) the first step in which each output fired; −1: never

@@ -1,0 +1,198 @@
+"""The compiled simulation of one network against a slow reading of `Program`: random programs, every flag."""
+
+from collections import defaultdict
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba")
+
+from vilfredo.spiking.kernels import dense
+from vilfredo.spiking.program import Program
+
+
+def program(threshold, synapses, **rest):
+    """`synapses`: {(source, target): (weight, delay)}."""
+    n = len(threshold)
+    rows = [(*ends, *synapses[ends]) for ends in sorted(synapses)]
+    source = np.array([row[0] for row in rows], np.int64)
+    rest.setdefault("leak", np.zeros(n, bool))
+    return Program(
+        numbers=np.arange(n),
+        threshold=np.array(threshold, float),
+        first=np.searchsorted(source, np.arange(n + 1)),
+        target=np.array([row[1] for row in rows], np.int64),
+        weight=np.array([row[2] for row in rows], float),
+        delay=np.array([row[3] for row in rows], np.int64),
+        origin=np.arange(len(rows)),
+        inputs=np.arange(n),
+        outputs=np.arange(n),
+        **rest,
+    )
+
+
+class Slow:
+    """`Program`'s docstring, line by line, with dictionaries."""
+
+    def __init__(self, program):
+        self.p, self.t = program, 0
+        self.charge = [0.0] * program.size
+        self.fired_at = [-(10**9)] * program.size
+        self.sum = defaultdict(float)
+        self.came = set()
+        self.inputs = defaultdict(list)
+
+    def run(self, events, steps):
+        p, spikes, synops = self.p, [], 0
+        for time, neuron, charge in events:
+            self.inputs[self.t + time].append((neuron, charge))
+        for step in range(steps):
+            t = self.t
+            for neuron, charge in self.inputs.pop(t, ()):
+                self.sum[t, neuron] += charge
+                self.came.add((t, neuron))
+            for i in range(p.size):
+                x = self.sum.pop((t, i), 0.0)
+                resting = p.refractory > 0 and t - self.fired_at[i] < p.refractory + 1
+                c = self.charge[i] + (0.0 if resting else x)
+                if p.wrap:
+                    c = (c + 128) % 256 - 128
+                if not resting and c >= p.threshold[i] and ((t, i) in self.came or not p.lazy):
+                    spikes.append((step, i))
+                    self.fired_at[i] = t
+                    c = c - p.threshold[i] if p.soft else 0.0
+                    for s in range(p.first[i], p.first[i + 1]):
+                        synops += 1
+                        self.sum[t + p.delay[s], p.target[s]] += p.weight[s]
+                        self.came.add((t + p.delay[s], p.target[s]))
+                elif p.leak[i]:
+                    c = 0.0
+                if len(p.decay):
+                    c *= p.decay[i]
+                self.charge[i] = max(c, p.floor)
+            self.t += 1
+        return spikes, synops
+
+
+def compare(program, runs):
+    """Run both from run to run; all that can be read is equal."""
+    slow, state, silent = Slow(program), dense.start(program), dense.start(program)
+    for events, steps in runs:
+        spikes, synops = slow.run(events, steps)
+        got = dense.run(program, state, dense.Events.of(events), steps, record=True)
+        assert list(zip(got.times.tolist(), got.neurons.tolist(), strict=True)) == spikes
+        fired = [[t for t, i in spikes if i == neuron] for neuron in range(program.size)]
+        for run in (got, dense.run(program, silent, dense.Events.of(events), steps)):
+            assert run.counts.tolist() == [len(times) for times in fired]
+            assert run.first.tolist() == [times[0] if times else -1 for times in fired]
+            assert run.last.tolist() == [times[-1] if times else -1 for times in fired]
+            assert (run.steps, run.synops) == (steps, synops)
+        assert dense.charges(program, state).tolist() == slow.charge
+        assert dense.charges(program, silent).tolist() == slow.charge
+        assert state.time == slow.t
+
+
+@st.composite
+def programs(draw, exact):
+    n = draw(st.integers(1, 9))
+    number = st.integers(-9, 9) if exact else st.floats(-3, 3, width=32)
+    pairs = st.tuples(st.integers(0, n - 1), st.integers(0, n - 1))
+    synapse = st.tuples(number, st.integers(1, draw(st.sampled_from([1, 3, 15]))))
+    synapses = draw(st.dictionaries(pairs, synapse, max_size=4 * n))
+    lowest = draw(st.sampled_from([-4, 1]))
+    threshold = st.integers(lowest, 9) if exact else st.floats(lowest / 2, 3, width=32)
+    plain = draw(st.booleans())
+    rest = {}
+    if not plain:
+        rest["refractory"] = draw(st.integers(0, 3))
+        rest["soft"] = draw(st.booleans())
+        rest["wrap"] = exact and draw(st.booleans())
+        if not exact and draw(st.booleans()):
+            rest["decay"] = np.array(draw(st.lists(st.floats(0, 1), min_size=n, max_size=n)))
+    return program(
+        draw(st.lists(threshold, min_size=n, max_size=n)),
+        synapses,
+        exact=exact,
+        lazy=draw(st.booleans()),
+        leak=np.array(draw(st.lists(st.booleans(), min_size=n, max_size=n))),
+        floor=draw(st.sampled_from([-np.inf, -7.0, -1.0, 0.0])),
+        **rest,
+    )
+
+
+@st.composite
+def stimuli(draw, size, exact):
+    charge = st.integers(-9, 15) if exact else st.floats(-4, 4, width=32)
+    event = st.tuples(st.integers(0, 30), st.integers(0, size - 1), charge)
+    return draw(st.lists(st.tuples(st.lists(event, max_size=20), st.integers(0, 40)), min_size=1, max_size=3))
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@settings(max_examples=250, deadline=None)
+@given(data=st.data())
+def test_equals_the_slow_interpreter(exact, data):
+    drawn = data.draw(programs(exact))
+    compare(drawn, data.draw(stimuli(drawn.size, exact)))
+
+
+def test_a_larger_network_over_many_steps():
+    rng = np.random.default_rng(0)
+    n, s = 200, 2_000
+    places = rng.choice(n * n, s, replace=False)
+    synapses = {
+        divmod(int(place), n): (
+            int(rng.integers(1, 8)) * (1 if rng.random() < 0.5 else -1),
+            int(rng.integers(1, 16)),
+        )
+        for place in places
+    }
+    drawn = program(rng.integers(3, 8, n), synapses, floor=-7.0)
+    events = [(int(rng.integers(40)), int(rng.integers(n)), 7) for _ in range(200)]
+    compare(drawn, [(events, 100), ([], 150)])
+
+
+def test_two_runs_equal_one():
+    drawn = program([2, 2, 3], {(0, 1): (2, 3), (1, 2): (3, 15), (2, 0): (2, 1)})
+    events = dense.Events.of([(0, 0, 2), (25, 0, 5)])
+    one, two = dense.start(drawn), dense.start(drawn)
+    whole = dense.run(drawn, one, events, 60, record=True)
+    parts = [dense.run(drawn, two, events, 17, record=True), dense.run(drawn, two, steps=43, record=True)]
+    assert whole.times.tolist() == parts[0].times.tolist() + [17 + t for t in parts[1].times]
+    assert whole.counts.tolist() == (parts[0].counts + parts[1].counts).tolist()
+    assert dense.charges(drawn, one).tolist() == dense.charges(drawn, two).tolist()
+
+
+def test_more_spikes_than_the_first_buffer_holds():
+    drawn = program([1] * 40, {(i, i): (1, 1) for i in range(40)})
+    events = dense.Events.of([(0, i, 1) for i in range(40)])
+    run = dense.run(drawn, dense.start(drawn), events, 5_000, record=True)
+    assert len(run.times) == 40 * 5_000 == run.synops
+    assert run.times.tolist() == np.repeat(np.arange(5_000), 40).tolist()
+    assert run.neurons.tolist() == np.tile(np.arange(40), 5_000).tolist()
+
+
+def test_nothing_to_run():
+    empty = program([], {})
+    assert dense.run(empty, dense.start(empty), steps=3).counts.tolist() == []
+    drawn = program([1], {})
+    state = dense.start(drawn)
+    assert dense.run(drawn, state, dense.Events.of([(0, 0, 1)]), 0, record=True).times.tolist() == []
+    assert dense.run(drawn, state, steps=1).counts.tolist() == [1]  # the input waited
+
+
+@pytest.mark.parametrize(
+    ("event", "sentence"),
+    [
+        ((-1, 0, 1), "time -1"),
+        ((0, 1, 1), "neuron 1"),
+        ((0, -1, 1), "neuron -1"),
+        ((0, 0, 0.5), "neuron 0: the charge 0.5 is not a whole number"),
+        ((0, 0, float("nan")), "neuron 0: the charge nan"),
+    ],
+)
+def test_bad_events(event, sentence):
+    drawn = program([1], {})
+    with pytest.raises(ValueError, match=sentence):
+        dense.run(drawn, dense.start(drawn), dense.Events.of([event]), 3)
