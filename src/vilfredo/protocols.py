@@ -202,7 +202,7 @@ class BatchProblem(Protocol):
 @dataclass(frozen=True, slots=True)
 class Codes:
     """What an array of parameters can hold in hardware: values from `low` to `high`; with `bits` > 0 whole
-    numbers in two's complement of that many bits, with 0 real numbers."""
+    numbers of that many bits, in two's complement or, with `low` >= 0, in plain binary; with 0 real numbers."""
 
     low: float
     high: float
