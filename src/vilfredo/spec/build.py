@@ -14,9 +14,8 @@ from vilfredo.spec import plan as plans
 from vilfredo.spec.model import Spec
 from vilfredo.spec.read import SpecError
 
-
 TESTED = ("supervised", "spiking")
-"""Kinds of problems with something to test the front on: unseen samples, or fresh episodes and perturbations."""
+"""Problems with something to test the front on: unseen samples, or fresh episodes and perturbations."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 `use = "x"` is the module `vilfredo/<folder of the kind>/x.py`, and in it
 
 * of a problem, space, optimizer, stopper, executor, task, encoder, decoder or fault: the class whose
-  name is the module's, compared without underscores and case (`steady.py`: `Steady`, `bit_flip.py`: `BitFlip`);
+  name is the module's, compared without underscores and case (`steady.py`: `Steady`);
 * of a processor: the class `Processor`;
 * of a goal: the function `objective`; of data: the function `load`.
 
