@@ -33,9 +33,9 @@ def copies(
 
     After each fault the numbers that it has changed are what the hardware can hold: whole numbers if the
     program is `exact` (rounded, half to even) and for delays always, then held within the program's limits,
-    because a cell cannot hold more than its range. Delays are 1 at least. A dead neuron has an infinite threshold. `weights`
-    (count, s) are what the processor's own imperfection has left of the weights; None: the program's, in
-    every copy.
+    because a cell cannot hold more than its range. Delays are 1 at least. A dead neuron has an infinite
+    threshold. `weights` (count, s) are what the processor's own imperfection has left of the weights; None:
+    the program's, in every copy.
 
     Raises `ValueError` for a count below 1, for weights of another shape, and for what a fault refuses.
     """
@@ -88,7 +88,7 @@ def hold(values: NDArray[np.float64], codes: Codes, whole: bool) -> NDArray[np.f
 
 
 def _after(fault: Fault, values: Floats, codes: Codes, whole: bool, rng: np.random.Generator) -> Floats:
-    """What cells hold after a fault; what is infinite (a neuron that never fires) or unchanged stays as it is."""
+    """What cells hold after a fault; what is infinite (it never fires) or unchanged stays as it is."""
     finite = np.isfinite(values)
     faulty = fault(np.where(finite, values, 0.0), codes, rng)
     return np.where(finite & (faulty != values), hold(faulty, codes, whole), values)
