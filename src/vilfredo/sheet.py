@@ -181,7 +181,7 @@ def _layers(layers: Sequence[Mapping[str, JSON]]) -> list[str]:
     rows = []
     for index, layer in enumerate(layers):
         said = {k: v for k, v in dict(layer.get("args", {})).items() if USUAL.get(k) != v}
-        args = ", ".join(f"{k} {_compact(v)}" for k, v in said.items())
+        args = ", ".join(str(v) if k == "settings" else f"{k} {_compact(v)}" for k, v in said.items())
         shape = " × ".join(str(n) for n in layer.get("shape", ()))
         inputs = list(layer.get("inputs", ()))
         source = "" if inputs in ([], [index - 1]) else f"  from {', '.join(_source(i) for i in inputs)}"

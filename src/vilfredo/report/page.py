@@ -18,7 +18,16 @@ from vilfredo.report.early import early
 from vilfredo.trial import JSON, Trial
 from vilfredo.units import duration, show
 
-_SCRIPTS = ("units.js", "charts.js", "front.js", "network.js", "run.js", "early.js", "page.js")
+_SCRIPTS = (
+    "units.js",
+    "charts.js",
+    "front.js",
+    "spiking.js",
+    "network.js",
+    "run.js",
+    "early.js",
+    "page.js",
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,12 +164,16 @@ def details(
             "epochs": _curve(trial, metrics),
             "seconds": {stage: short(s, 3) for stage, s in trial.seconds.items()},
             "attempts": [_attempt(a) for a in trial.attempts[:20]],
-            "layers": [_layer(i, layer, texts) for i, layer in enumerate(layers.get(number, ()))],
+            "layers": [
+                _layer(i, l, texts) for i, l in enumerate(layers.get(number, ())) if "raster" not in l
+            ],
             "seed": str(trial.seed),
             "generation": trial.generation,
             "confirmed": trial.confirmed,
             "failure": _failure(trial.failure),
         }
+        if drawn := [clean(layer) for layer in layers.get(number, ()) if "raster" in layer]:
+            item["spiking"] = drawn[0]
         if trial.halts:
             item["halts"] = [halt_row(halt, trial, goals) for halt in trial.halts[-20:]]
         room -= len(dump(item))

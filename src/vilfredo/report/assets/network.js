@@ -42,7 +42,7 @@ function detailView() {
         h("dt", {}, "time"), h("dd", {}, duration(T.seconds[row]), seconds.length > 1 ? h("span", { class: "quiet" }, ` (${seconds.map(([s, t]) => `${s} ${duration(t)}`).join(", ")})`) : null),
         detail && detail.attempts.some(a => a[3]) ? [h("dt", {}, "attempts"), h("dd", {}, `${count(detail.attempts.length)}, of which ${count(detail.attempts.filter(a => a[3]).length)} lost`, detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
         detail && detail.failure ? [h("dt", {}, "failure"), h("dd", {}, `${detail.failure[0]}: ${detail.failure[1]}`)] : null),
-      detail ? h("p", { class: "small" }, h("a", { href: "#network" }, "Layers, family and learning curve")) : null);
+      detail ? h("p", { class: "small" }, h("a", { href: "#network" }, detail.spiking ? "Neurons, spikes and family" : "Layers, family and learning curve")) : null);
   }
   chosen.watchers.push(render);
 }
@@ -60,10 +60,16 @@ function networkView() {
     if (T.parents[row].length) drawTree();
     if (!detail) { put(place, h("p", { class: "quiet" }, "Layers and genomes are kept for the front, the baseline and their ancestors."), ...family); return; }
     const layers = detail.layers.length ? [h("h3", {}, `Layers (${detail.layers.length})`), h("p", { class: "quiet small" }, costOf(detail.layers)), h("div", { class: "scroll layers", tabindex: 0, role: "group", "aria-label": "drawing of the layers" }, drawLayers(detail.layers, T.number[row]))] : null;
-    const curve = h("div", { class: "plot" });
+    const curve = h("div", { class: "plot" }), graph = h("div", { class: "plot" }), raster = h("div", { class: "plot" }), spiking = detail.spiking;
     const rest = h("div", {}, family, Object.keys(detail.epochs.curves || {}).length ? [h("h3", {}, "Learning curve"), curve] : null,
       h("h3", {}, "Genome"), h("pre", { tabindex: 0, "aria-label": "genome" }, pretty(detail.genome).slice(0, 8000)),
       h("p", { class: "quiet small" }, `seed ${detail.seed}`));
+    if (spiking) {
+      put(place, h("h3", {}, "Neurons and synapses"), h("p", { class: "quiet small" }, `${spiking.args.settings}. Blue excites, red inhibits; the wider the stronger; what is pale was silent.`), graph,
+        h("h3", {}, "Spikes"), h("p", { class: "quiet small" }, `${plural(spiking.steps, "timestep")}${spiking.window > 1 && spiking.steps > spiking.window ? `, ${plural(Math.round(spiking.steps / spiking.window), "inference")} of ${spiking.window}` : ""}.`), raster, h("div", { class: "halves" }, h("div", {}, family), h("div", {}, h("h3", {}, "Genome"), h("pre", { class: "scroll tall", tabindex: 0, "aria-label": "genome" }, JSON.stringify(detail.genome).slice(0, 8000)), h("p", { class: "quiet small" }, `seed ${detail.seed}`))));
+      if (graph.isConnected) { drawInto(graph, width => put(graph, drawSpiking(spiking, width, T.number[row]))); drawInto(raster, width => put(raster, drawRaster(spiking, width, T.number[row]))); }
+      return;
+    }
     put(place, layers ? h("div", { class: "beside" }, h("div", {}, layers), rest) : [h("p", { class: "quiet small" }, "No layers to draw: a function has none, and a problem that could not be built where this page was written gives none."), rest]);
     if (curve.isConnected) drawInto(curve, width => put(curve, ownCurve(detail, width)));
   }
