@@ -42,6 +42,7 @@ class Slow:
         self.fired_at = [-(10**9)] * program.size
         self.sum = defaultdict(float)
         self.came = set()
+        self.came_at = [0] * program.size
         self.inputs = defaultdict(list)
 
     def run(self, events, steps):
@@ -55,8 +56,15 @@ class Slow:
                 self.came.add((t, neuron))
             for i in range(p.size):
                 x = self.sum.pop((t, i), 0.0)
-                resting = p.refractory > 0 and t - self.fired_at[i] < p.refractory + 1
-                c = self.charge[i] + (0.0 if resting else x)
+                period = p.rests[i] if len(p.rests) else p.refractory
+                resting = period > 0 and t - self.fired_at[i] < period + 1
+                c = self.charge[i]
+                if len(p.halving) and p.halving[i] >= 0 and (t, i) in self.came:
+                    whole, part = divmod(t - self.came_at[i], 2 ** int(p.halving[i]))
+                    kept = round(1024 * 2 ** (-part / 2 ** int(p.halving[i])))
+                    c = int(np.sign(c)) * (int(abs(c)) * kept // 1024 // 2**whole)
+                    self.came_at[i] = t
+                c += 0.0 if resting else x
                 if p.wrap:
                     c = (c + 128) % 256 - 128
                 if not resting and c >= p.threshold[i] and ((t, i) in self.came or not p.lazy):
@@ -109,6 +117,10 @@ def programs(draw, exact):
         rest["refractory"] = draw(st.integers(0, 3))
         rest["soft"] = draw(st.booleans())
         rest["wrap"] = exact and draw(st.booleans())
+        if draw(st.booleans()):
+            rest["rests"] = np.array(draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))
+        if exact and draw(st.booleans()):
+            rest["halving"] = np.array(draw(st.lists(st.integers(-1, 4), min_size=n, max_size=n)))
         if not exact and draw(st.booleans()):
             rest["decay"] = np.array(draw(st.lists(st.floats(0, 1), min_size=n, max_size=n)))
     return program(

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from vilfredo.spiking.network import Floats, Ints
 
+HALVES: Ints = np.rint(1024 * 2 ** (-np.arange(16) / 16)).astype(np.int64)  # 2^(−r/16) with 10 bits
+
 
 @dataclass(frozen=True, eq=False)
 class Program:
@@ -20,15 +22,20 @@ class Program:
     1. `x[i]` = sum of what arrives at t: the weights of the synapses whose source fired at t − delay, and
        inputs.
     2. If `refractory` > 0 and i fired less than `refractory` + 1 steps ago, `x[i]` is lost: set to 0, and i
-       does not fire.
+       does not fire. `rests` gives each neuron its own period instead.
     3. `charge[i] += x[i]`; if `wrap`, the sum is kept in 8 bits, two's complement (127 + 1 = −128).
     4. i fires if `charge[i] >= threshold[i]` (for a strict `>` the processor raises the threshold), and, if
        `lazy`, only if something arrived at it in this step (a sum of 0 is an arrival, too).
        Then its charge becomes 0, or `charge − threshold` if `soft`, and each synapse delivers at
        t + delay ≥ t + 1.
     5. Leak: 0 none; 1 the charge of those that did not fire is lost; in floating point `decay[i]` multiplies
-       what is left (1.0: none). What an integer processor decays otherwise is its own kernel's business.
+       what is left (1.0: none).
     6. `charge[i] = max(charge[i], floor)`.
+
+    `halving` is Caspian's leak in integers, by neuron: with h = `halving[i]` >= 0 the charge halves in 2^h
+    steps; −1: no leak. Whenever something arrives at i, before step 3, with e steps since something last
+    arrived there, q = e >> h and r = (e mod 2^h)·2^(4 − h):
+    `|charge| = ((|charge| · HALVES[r]) >> 10) >> q`, the sign stays.
 
     `exact`: all numbers are whole and kernels compute in integers wide enough that nothing overflows (with
     `wrap` in 8 bits); else in float64, where `x[i]` is summed from 0 in the order of (step of the source's
@@ -52,6 +59,8 @@ class Program:
     soft: bool = False
     wrap: bool = False
     decay: Floats = field(default_factory=lambda: np.ones(0))  # (n,) or empty: none
+    rests: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) or empty: `refractory` for all
+    halving: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) or empty: none; −1 to 4
     one: float = 1.0  # the charge that a normalised input of 1 gives
     limits: tuple[float, float] = (-np.inf, np.inf)  # of a weight, for faults
     threshold_limits: tuple[float, float] = (-np.inf, np.inf)
@@ -60,6 +69,11 @@ class Program:
     @property
     def size(self) -> int:
         return len(self.numbers)
+
+    @property
+    def resting(self) -> Ints:
+        """Steps that each neuron is refractory, (n,)."""
+        return self.rests if len(self.rests) else np.full(self.size, self.refractory, np.int64)
 
 
 @dataclass(frozen=True, eq=False)

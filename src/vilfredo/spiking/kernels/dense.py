@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.network import Floats, Ints
-from vilfredo.spiking.program import Program
+from vilfredo.spiking.program import HALVES, Program
 
 HUGE = 2**60  # in place of infinity in integers: no sum of a run comes near it
 
@@ -47,6 +47,7 @@ class State:
     rest: Ints  # (n,) steps that a neuron still is refractory
     weight: NDArray[Any]  # (s,) in the kernel's type of number
     threshold: NDArray[Any]  # (n,)
+    since: Ints  # (n,) when something last arrived at each neuron; kept for `halving` only
     time: int = 0  # steps since the start
     waiting: Events = field(
         default_factory=lambda: NOTHING
@@ -78,6 +79,7 @@ def start(program: Program) -> State:
         rest=np.zeros(program.size, np.int64),
         weight=program.weight.astype(kind),
         threshold=threshold.astype(kind),
+        since=np.zeros(program.size, np.int64),
     )
 
 
@@ -112,7 +114,8 @@ def run(
             program.lazy,
             program.soft,
             program.wrap,
-            program.refractory,
+            program.resting,
+            program.halving,
             state.charge.dtype.type(floor),
             state.threshold,
             program.leak,
@@ -125,6 +128,7 @@ def run(
             state.ring,
             state.arrived,
             state.rest,
+            state.since,
             state.time,
             done,
             steps,
@@ -183,13 +187,22 @@ def _due(state: State, events: Events, steps: int) -> tuple[Events, Events]:
     )
 
 
+@jit(inline="always")
+def halved(charge: Any, elapsed: int, code: int) -> Any:
+    """`charge` (whole) after `elapsed` steps of a leak that halves it in 2^code steps; see `Program`."""
+    part = (elapsed & ((1 << code) - 1)) << (4 - code)
+    left = ((abs(np.int64(charge)) * HALVES[part]) >> 10) >> min(elapsed >> code, 62)
+    return left if charge > 0 else -left
+
+
 @jit(error_model="numpy")
 def _general(
     exact: bool,
     lazy: bool,
     soft: bool,
     wrap: bool,
-    refractory: int,
+    resting: Ints,
+    halving: Ints,
     floor: Any,
     threshold: NDArray[Any],
     leak: NDArray[np.bool_],
@@ -202,6 +215,7 @@ def _general(
     ring: NDArray[Any],
     arrived: NDArray[np.uint8],
     rest: Ints,
+    since: Ints,
     began: int,
     done: int,
     steps: int,
@@ -230,15 +244,19 @@ def _general(
             came, x = arrived[slot, i], ring[slot, i]
             ring[slot, i] = 0
             arrived[slot, i] = 0
-            resting = rest[i] > 0
-            if resting:
+            rests = rest[i] > 0
+            if rests:
                 rest[i] -= 1
                 x = x * 0
-            c = charge[i] + x
+            c = charge[i]
+            if exact and came and len(halving) and halving[i] >= 0:
+                c = halved(c, began + step - since[i], halving[i])
+                since[i] = began + step
+            c += x
             if wrap:
                 c -= 256 * ((c + 128) // 256)
-            if not resting and c >= threshold[i] and (came or not lazy):
-                rest[i] = refractory
+            if not rests and c >= threshold[i] and (came or not lazy):
+                rest[i] = resting[i]
                 counts[i] += 1
                 lasts[i] = step
                 if firsts[i] < 0:
