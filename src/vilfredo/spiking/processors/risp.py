@@ -1,0 +1,268 @@
+"""RISP, the Reduced Instruction Spiking Processor of TENNLab: integrate and fire with nothing to spare.
+
+J. S. Plank, C. Zheng, B. Gullett, N. Skuda, C. Rizzo, C. D. Schuman, G. S. Rose, "The Case for RISP: A
+Reduced Instruction Spiking Processor", arXiv 2206.14016. Results are those of the reference simulator, in
+discrete networks exactly, in others to the last digit of a sum.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from vilfredo.spiking import parameters
+from vilfredo.spiking.network import Floats, Properties, Property, SpikingNetwork
+from vilfredo.spiking.processors.driver import Driver, lower
+from vilfredo.spiking.program import Program
+from vilfredo.trial import JSON
+
+FORMER = {
+    "input_scaling_value": "it is spike_value_factor now",
+    "non_negative_charge": "set min_potential to 0",
+    "specific_weights": "give the list as weights",
+    "noisy_weights": "give their deviations as stds",
+}
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """RISP's parameters, in TENNLab's names.
+
+    discrete: thresholds, weights and normalised inputs are whole numbers.
+    min_weight, max_weight: the range of a weight; or weights: the list that a synapse's Weight is an index
+    of.
+    inputs_from_weights: with `weights` only, and then required: an input's value is such an index, too.
+    spike_value_factor: the charge that a normalised input of 1 gives; by default max_weight.
+    min_potential: charges never stay below it. It is 0 or less.
+    leak_mode: "none", "all" (what does not fire at once is lost), "configurable" (the neuron's Leak says
+    which).
+    run_time_inclusive: run(d) runs d + 1 timesteps. threshold_inclusive: fire at, not above the threshold.
+    fire_like_ravens: a firing is recorded, and the charge reset, one timestep later.
+    noisy_stddev, or stds by index into `weights`: standard deviation of Gaussian noise on every charge that a
+    firing synapse or an input brings. noisy_seed: of that noise (0 is a seed like any other here).
+    """
+
+    max_delay: int
+    min_threshold: float
+    max_threshold: float
+    min_potential: float
+    discrete: bool
+    min_weight: float | None = None
+    max_weight: float | None = None
+    weights: tuple[float, ...] | None = None
+    inputs_from_weights: bool | None = None
+    spike_value_factor: float | None = None
+    leak_mode: Literal["none", "all", "configurable"] = "none"
+    run_time_inclusive: bool = False
+    threshold_inclusive: bool = True
+    fire_like_ravens: bool = False
+    noisy_seed: int = 0
+    noisy_stddev: float = 0.0
+    stds: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.weights is not None and not self.weights:
+            object.__setattr__(self, "weights", None)  # an empty list is none, as in the reference
+        if self.stds is not None and not self.stds:
+            object.__setattr__(self, "stds", None)
+        problem = self._contradiction()
+        if problem:
+            raise ValueError(f"risp: {problem}")
+        if self.weights is None and self.spike_value_factor is None:
+            object.__setattr__(self, "spike_value_factor", self.max_weight)
+
+    def _contradiction(self) -> str:
+        if self.weights is not None:
+            for name in ("min_weight", "max_weight"):
+                if getattr(self, name) is not None:
+                    return f"weights and {name} cannot go together"
+            if self.inputs_from_weights is None:
+                return "weights need inputs_from_weights, true or false"
+            if list(self.weights) != sorted(self.weights):
+                return "weights must be in ascending order"
+            if self.inputs_from_weights and self.spike_value_factor is not None:
+                return "spike_value_factor has no meaning if inputs_from_weights is true"
+            if not self.inputs_from_weights and self.spike_value_factor is None:
+                return "needs the parameter 'spike_value_factor' if inputs_from_weights is false"
+        else:
+            for name in ("min_weight", "max_weight"):
+                if getattr(self, name) is None:
+                    return f"needs the parameter {name!r} (or a list of weights)"
+            if self.inputs_from_weights is not None:
+                return "inputs_from_weights has no meaning without weights"
+            if self.stds is not None:
+                return "stds have no meaning without weights"
+        for low, high in (("min_weight", "max_weight"), ("min_threshold", "max_threshold")):
+            if getattr(self, low) is not None and getattr(self, low) > getattr(self, high):
+                return f"{low} is {getattr(self, low):g}, above {high}, {getattr(self, high):g}"
+        if self.max_delay < 1:
+            return f"max_delay is {self.max_delay}; a delay is 1 at least"
+        if self.min_potential > 0:
+            return f"min_potential is {self.min_potential:g}; it must be 0 or less"
+        if self.stds is not None and self.weights is not None and len(self.stds) != len(self.weights):
+            return f"there are {len(self.weights)} weights and {len(self.stds)} stds"
+        if self.stds is not None and self.noisy_stddev:
+            return "stds and noisy_stddev cannot go together"
+        if self.noisy_stddev < 0 or min(self.stds or (0.0,)) < 0:
+            return "a standard deviation cannot be negative"
+        if not 0 <= self.noisy_seed < 2**32:
+            return f"noisy_seed is {self.noisy_seed}, not a number of 32 bits"
+        if self.discrete:
+            if self.noisy_stddev or self.stds is not None:
+                return "noise and discrete networks cannot go together"
+            for name in ("min_weight", "max_weight", "min_threshold", "max_threshold", "min_potential"):
+                value = getattr(self, name)
+                if value is not None and value != math.floor(value):
+                    return f"{name} is {value:g}, but discrete networks have whole numbers"
+            for value in self.weights or ():
+                if value != math.floor(value):
+                    return f"{value:g} is among the weights, but discrete networks have whole numbers"
+        return ""
+
+
+def _preset(
+    weight: tuple[int, int],
+    threshold: tuple[int, int],
+    min_potential: int,
+    max_delay: int = 15,
+    discrete: bool = True,
+) -> dict[str, JSON]:
+    return {
+        "min_weight": weight[0],
+        "max_weight": weight[1],
+        "min_threshold": threshold[0],
+        "max_threshold": threshold[1],
+        "min_potential": min_potential,
+        "max_delay": max_delay,
+        "discrete": discrete,
+    }
+
+
+PRESETS: Mapping[str, Mapping[str, JSON]] = {
+    "risp_1": _preset((-1, 1), (0, 1), -1),
+    "risp_7": _preset((-7, 7), (0, 7), -7),
+    "risp_127": _preset((-127, 127), (0, 127), -127, 127),
+    "risp_1_plus": _preset((1, 1), (1, 1), 0),
+    "risp_15_plus": _preset((1, 15), (1, 15), 0),
+    "risp_255_plus": _preset((1, 255), (1, 255), 0, 255),
+    "risp_f": _preset((-1, 1), (-1, 1), -1, discrete=False),
+    "risp_f_plus": _preset((0, 1), (0, 1), 0, discrete=False),
+}  # TENNLab's own
+DEFAULT = "risp_127"
+
+
+class Processor(Driver):
+    """RISP. `params` as `Parameters` has them; None: the preset `risp_127`. Raises `ValueError`."""
+
+    name = "risp"
+    params: Parameters
+
+    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+        super().__init__()
+        self.params = parameters.read(
+            Parameters, PRESETS[DEFAULT] if params is None else params, "risp", FORMER
+        )
+
+    @property
+    def properties(self) -> Properties:
+        p = self.params
+        number: Literal["int", "float"] = "int" if p.discrete else "float"
+        neurons = [Property("Threshold", number, p.min_threshold, p.max_threshold)]
+        if p.leak_mode == "configurable":
+            neurons.append(Property("Leak", "bool", 0, 1, 1))
+        if p.weights is not None:
+            weight = Property("Weight", "int", 0, len(p.weights) - 1)
+        else:
+            weight = Property("Weight", number, *self.range)
+        return Properties(tuple(neurons), (weight, Property("Delay", "int", 1, p.max_delay, 1)))
+
+    @property
+    def one(self) -> float:
+        p = self.params
+        if p.inputs_from_weights and p.weights is not None:
+            return p.weights[-1]
+        factor = p.spike_value_factor or 0.0
+        return float(math.floor(factor)) if p.discrete else factor
+
+    def charge(self, value: float, normalized: bool) -> float:
+        p = self.params
+        if p.inputs_from_weights and p.weights is not None:
+            return p.weights[self.index(value, normalized)]
+        if not normalized:
+            return value
+        charge = value * (p.spike_value_factor or 0.0)
+        return float(math.floor(charge)) if p.discrete else charge
+
+    def index(self, value: float, normalized: bool) -> int:
+        """Of an input among the weights."""
+        size = len(self.params.weights or ())
+        if normalized:
+            return min(int(value * size), size - 1)
+        if not 0 <= value < size:
+            raise ValueError(f"its value {value:g} is no index of the {size} weights")
+        return int(value)
+
+    def steps(self, duration: float) -> int:
+        return super().steps(duration) + self.params.run_time_inclusive
+
+    def program(self, network: SpikingNetwork) -> Program:
+        p = self.params
+        self.check(network)
+        for name in ("fire_like_ravens", "noisy_stddev", "stds"):
+            if getattr(p, name):
+                raise ValueError(
+                    f"risp with {name} is more than a program can say; run its networks one by one"
+                )
+        threshold = self.thresholds(network)
+        return lower(
+            network,
+            threshold=threshold,
+            weight=self.weights(network),
+            leak=self.leaks(network),
+            exact=p.discrete,
+            lazy=bool((threshold <= 0).any()),  # above 0 no charge can be at the threshold without an arrival
+            floor=p.min_potential,
+            one=self.one,
+            limits=self.range,
+            threshold_limits=(p.min_threshold + self.above, p.max_threshold + self.above),
+            delay_limits=(1, p.max_delay),
+        )
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Of the charge that a synapse brings, without noise."""
+        p = self.params
+        ends = (p.min_weight, p.max_weight) if p.weights is None else (p.weights[0], p.weights[-1])
+        return ends[0] or 0.0, ends[1] or 0.0
+
+    @property
+    def above(self) -> float:
+        """What `threshold_inclusive` = false adds to a threshold."""
+        return 0.0 if self.params.threshold_inclusive else 1.0 if self.params.discrete else 0.0000001
+
+    def thresholds(self, network: SpikingNetwork) -> Floats:
+        return network.threshold + self.above
+
+    def weights(self, network: SpikingNetwork) -> Floats:
+        """The charges that synapses bring, without noise."""
+        if self.params.weights is None:
+            return network.weight
+        return np.array(self.params.weights)[network.weight.astype(np.int64)]
+
+    def leaks(self, network: SpikingNetwork) -> Any:
+        if self.params.leak_mode == "configurable":
+            return network.neurons["Leak"] != 0
+        return self.params.leak_mode == "all"
+
+    def get_processor_properties(self) -> dict[str, JSON]:
+        p = self.params
+        return {
+            **super().get_processor_properties(),
+            "spike_value_factor": p.spike_value_factor,
+            "run_time_inclusive": p.run_time_inclusive,
+            "threshold_inclusive": p.threshold_inclusive,
+        }
