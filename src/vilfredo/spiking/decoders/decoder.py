@@ -11,11 +11,12 @@ class Reading:
     """How spikes of `outputs` output neurons become one of `answers` answers.
 
     `rule`
-    "most": neuron j votes for answer j % answers; most spikes wins, of equals the lowest answer.
-    "first": the answer whose neuron fired first wins; of equals the one with more spikes, then the lowest; if none
-        fired, 0.
-    "level": one neuron; c spikes in a window of `window` timesteps: floor(c / (full + 1) · answers), at most
-        answers − 1, where `full` is the number of spikes that means the highest answer.
+
+    * "most": neuron j votes for answer j % answers; most spikes wins, of equals the lowest answer.
+    * "first": the answer whose neuron fired first wins; of equals the one with more spikes, then the lowest;
+      if none fired, 0.
+    * "level": one neuron; c spikes in the window: floor(c · answers / (full + 1)) in whole numbers, at most
+      answers − 1, where `full` is the number of spikes that means the highest answer.
     """
 
     rule: Literal["most", "first", "level"]

@@ -1,7 +1,8 @@
 """What all encoders come to: a region of the value, and a table of spikes for each region.
 
-A value is put into one of finitely many regions, and each region has its input charges in time and over the input
-neurons of that value. So every encoder, ours or anybody's, is two small things that compiled loops can use.
+A value is put into one of finitely many regions, and each region has its input charges in time and over the
+input neurons of that value. So every encoder, ours or anybody's, is two small things that compiled loops can
+use.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ class Code:
     `rule` "signed": m = (regions − 1) / 2; region = m + ceil(min(1, v / high) · m) for v > 0, and
     m − ceil(min(1, v / low) · m) else, where low < 0 < high; so v = 0 is region m.
 
-    `charge` (regions, neurons, window): normalised input charge (0: no spike; 1: the processor's full input) of each
-    neuron at each timestep.
+    `charge` (regions, neurons, window): normalised input charge (0: no spike; 1: the processor's full input)
+    of each neuron at each timestep.
     """
 
     low: float
@@ -48,3 +49,10 @@ class Encoder(Protocol):
     """Built with its options alone; `code` is called once for each number of an observation."""
 
     def code(self, low: float, high: float) -> Code: ...  # for values from low to high
+
+
+def burst(spikes: int, interval: int, window: int, value: float = 1.0) -> NDArray[np.float64]:
+    """Charges (window,) of `spikes` spikes at times 0, interval, 2 · interval, …, each of charge `value`."""
+    charge = np.zeros(window)
+    charge[: spikes * interval : interval] = value
+    return charge
