@@ -109,6 +109,7 @@ def run_option(function: F) -> F:
 @click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, random.")
 @click.option("--stopper", metavar="NAME", help="Who ends hopeless trainings early: genrace, …; never.")
 @click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro.")
+@click.option("--processor", metavar="NAME", help="Of spiking networks: risp, vrisp, caspian, danna2, mrdanna.")
 @click.option("--name", help="What to call the run.")
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
 @click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
@@ -122,12 +123,14 @@ def search(
     optimizer: str | None,
     stopper: str | None,
     space: str | None,
+    processor: str | None,
     store: str | None,
     report: str | None,
     plain: bool,
     **rest: Any,
 ) -> None:
-    """Search as SPEC says: a TOML file, or one of the packaged specs digits and fashion_mnist."""
+    """Search as SPEC says: a TOML file, or a packaged spec: digits and fashion_mnist for trained networks;
+    cartpole, iris, wine, breast_cancer and others (docs/tasks.md) for spiking ones."""
     with _interruptible() as stop:
         from vilfredo.spec import read
         from vilfredo.study import create
@@ -142,6 +145,7 @@ def search(
             "optimizer.use": optimizer,
             "stopper.use": stopper,
             "space.use": space,
+            "problem.processor.use": processor,
             "store.path": store,
         }
         with create(read(spec, changes)) as study:
