@@ -567,18 +567,44 @@ def report(run: str | None, store: str, output: str | None) -> None:
 @store_option
 @click.option("--onnx", metavar="FILE", help="An ONNX graph (needs the onnx extra).")
 @click.option("--torch", metavar="FILE", help="A torch.export program (.pt2): graph and weights.")
-def export(trial: int, run: str | None, store: str, onnx: str | None, torch: str | None) -> None:
-    """Write the trained network of TRIAL for use elsewhere."""
-    if not onnx and not torch:
-        raise click.UsageError("say what to write: --onnx FILE, --torch FILE or both")
-    from vilfredo import export as exporting
-
+@click.option("--tennlab", metavar="FILE", help="Of a spiking network: TENNLab JSON.")
+@click.option("--nir", metavar="FILE", help="Of a spiking network: a NIR graph.")
+def export(
+    trial: int,
+    run: str | None,
+    store: str,
+    onnx: str | None,
+    torch: str | None,
+    tennlab: str | None,
+    nir: str | None,
+) -> None:
+    """Write the network of TRIAL for use elsewhere."""
+    if not (onnx or torch or tennlab or nir):
+        raise click.UsageError("say what to write: --onnx or --torch FILE; --tennlab or --nir for spiking ones")
     with _open(store, run) as study:
-        network = exporting.network(study, trial)
-    for path, write in ((onnx, exporting.to_onnx), (torch, exporting.to_torch)):
+        if tennlab or nir:
+            _export_spiking(study, trial, tennlab, nir)
+        if onnx or torch:
+            from vilfredo import export as exporting
+
+            network = exporting.network(study, trial)
+    for path, name in ((onnx, "to_onnx"), (torch, "to_torch")):
         if path:
-            write(network, path)
+            getattr(exporting, name)(network, path)
             click.echo(f"{_shown(path)}: {network.summary}")
+
+
+def _export_spiking(study: Study, trial: int, tennlab: str | None, nir: str | None) -> None:
+    network = study.spiking(study.run.trial(trial))
+    if tennlab:
+        network.write(tennlab)
+        click.echo(f"{_shown(tennlab)}: {network.size} neurons, {len(network.source)} synapses")
+    if nir:
+        from vilfredo.spiking import nir as graphs
+
+        for loss in graphs.write(network, nir):
+            click.echo(f"Note: {loss}")
+        click.echo(_shown(nir))
 
 
 @main.command()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vilfredo import artifacts, pareto
 from vilfredo.budget import Budget, parse, to_json
@@ -22,6 +22,10 @@ from vilfredo.spec.build import TESTED
 from vilfredo.spec.text import toml
 from vilfredo.store import Run, Status, Store
 from vilfredo.trial import JSON, Failure, Split, Trial
+
+
+if TYPE_CHECKING:
+    from vilfredo.spiking.network import SpikingNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +283,14 @@ class Study:
             except ValueError:  # Impossible: it has none
                 continue
         return found
+
+    def spiking(self, trial: Trial) -> SpikingNetwork:
+        """The spiking network of a trial. Raises `ValueError` for a run of other networks."""
+        made = getattr(self.parts.problem, "network", None)
+        if self.run.description.get("kind") != "spiking" or made is None:
+            raise ValueError(f"run {self.run.id} searches no spiking networks, so trial {trial.number} is none")
+        network: SpikingNetwork = made(trial.genome)
+        return network
 
     def report(self) -> str:
         """The report of the run: one HTML page that needs nothing else."""
