@@ -70,7 +70,7 @@ class Slow:
                 if not resting and c >= p.threshold[i] and ((t, i) in self.came or not p.lazy):
                     spikes.append((step, i))
                     self.fired_at[i] = t
-                    c = c - p.threshold[i] if p.soft else 0.0
+                    c = c - (p.threshold[i] - p.above) if p.soft else 0.0
                     for s in range(p.first[i], p.first[i + 1]):
                         synops += 1
                         self.sum[t + p.delay[s], p.target[s]] += p.weight[s]
@@ -116,6 +116,7 @@ def programs(draw, exact):
     if not plain:
         rest["refractory"] = draw(st.integers(0, 3))
         rest["soft"] = draw(st.booleans())
+        rest["above"] = float(draw(st.integers(0, 1)))
         rest["wrap"] = exact and draw(st.booleans())
         if draw(st.booleans()):
             rest["rests"] = np.array(draw(st.lists(st.integers(0, 3), min_size=n, max_size=n)))

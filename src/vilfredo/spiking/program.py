@@ -26,7 +26,7 @@ class Program:
     3. `charge[i] += x[i]`; if `wrap`, the sum is kept in 8 bits, two's complement (127 + 1 = −128).
     4. i fires if `charge[i] >= threshold[i]` (for a strict `>` the processor raises the threshold), and, if
        `lazy`, only if something arrived at it in this step (a sum of 0 is an arrival, too).
-       Then its charge becomes 0, or `charge − threshold` if `soft`, and each synapse delivers at
+       Then its charge becomes 0, or `charge − (threshold − above)` if `soft`, and each synapse delivers at
        t + delay ≥ t + 1.
     5. Leak: 0 none; 1 the charge of those that did not fire is lost; in floating point `decay[i]` multiplies
        what is left (1.0: none).
@@ -57,6 +57,7 @@ class Program:
     floor: float = -np.inf
     refractory: int = 0
     soft: bool = False
+    above: float = 0.0  # what the processor raised the thresholds by
     wrap: bool = False
     decay: Floats = field(default_factory=lambda: np.ones(0))  # (n,) or empty: none
     rests: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # (n,) or empty: `refractory` for all

@@ -113,6 +113,7 @@ def run(
             program.exact,
             program.lazy,
             program.soft,
+            state.charge.dtype.type(program.above),
             program.wrap,
             program.resting,
             program.halving,
@@ -200,6 +201,7 @@ def _general(
     exact: bool,
     lazy: bool,
     soft: bool,
+    above: Any,
     wrap: bool,
     resting: Ints,
     halving: Ints,
@@ -270,7 +272,7 @@ def _general(
                     there = (slot + delay[synapse]) % slots
                     ring[there, target[synapse]] += weight[synapse]
                     arrived[there, target[synapse]] = 1
-                c = c - threshold[i] if soft else c * 0
+                c = c - (threshold[i] - above) if soft else c * 0
             elif leak[i]:
                 c = c * 0
             if not exact:
