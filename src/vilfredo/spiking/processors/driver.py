@@ -457,6 +457,8 @@ def lower(
     delay: Floats | None = None,
     leak: Any = False,
     decay: Floats | None = None,
+    rests: Floats | None = None,
+    halving: Floats | None = None,
     **options: Any,
 ) -> Program:
     """A program of a network: arrays are by the network's own neurons and synapses, None: its Threshold,
@@ -469,6 +471,7 @@ def lower(
     origin = np.lexsort((target, source))
     first = np.zeros(size + 1, np.int64)
     first[1:] = np.cumsum(np.bincount(source, minlength=size))
+    none = np.zeros(0, np.int64)
     return Program(
         numbers=ids[order],
         threshold=(network.threshold if threshold is None else threshold)[order],
@@ -481,6 +484,8 @@ def lower(
         inputs=place[network.inputs],
         outputs=place[network.outputs],
         decay=np.ones(0) if decay is None else decay[order],
+        rests=none if rests is None else rests[order].astype(np.int64),
+        halving=none if halving is None else halving[order].astype(np.int64),
         **options,
     )
 
