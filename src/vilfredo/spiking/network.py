@@ -134,7 +134,7 @@ class SpikingNetwork:
         the numbers of neurons. `rest` are further fields. Raises `NetworkError`."""
         nodes, edges = list(neurons), list(synapses)
         ids = [node[0] for node in nodes]
-        place = _places(ids)
+        place = places(ids)
         properties = rest.get("properties", Properties())
         return cls(
             ids=_ints(ids, "ids"),
@@ -182,21 +182,21 @@ class SpikingNetwork:
     def from_tennlab(cls, document: Mapping[str, JSON] | str | PathLike[str]) -> SpikingNetwork:
         """From TENNLab network JSON: a dict, or the path of a file. Raises `NetworkError`, and `OSError` for
         a file that cannot be read."""
-        from vilfredo.spiking import tennlab
+        from vilfredo.spiking.tennlab import read
 
-        return tennlab.read(document)
+        return read(document)
 
     def to_tennlab(self) -> dict[str, JSON]:
         """As TENNLab network JSON; see `vilfredo.spiking.tennlab`."""
-        from vilfredo.spiking import tennlab
+        from vilfredo.spiking.tennlab import document
 
-        return tennlab.document(self)
+        return document(self)
 
     def write(self, path: str | PathLike[str]) -> None:
-        """Write the network as a TENNLab JSON file."""
-        from vilfredo.spiking import tennlab
+        """Write the network as a TENNLab JSON file. Raises `NetworkError` and `OSError`."""
+        from vilfredo.spiking.tennlab import write
 
-        tennlab.write(self, path)
+        write(self, path)
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SpikingNetwork):
@@ -313,7 +313,7 @@ def _check_values(
                 raise NetworkError(
                     f"{what} property {name!r} has the shape {values.shape}; its size is said to be {size}"
                 )
-        if count and not math.isfinite(values.sum()) and not np.isfinite(values).all():
+        if not np.isfinite(values).all():
             bad = int(np.argwhere(~np.isfinite(values.reshape(count, -1)).all(axis=1))[0, 0])
             row = values.reshape(count, -1)[bad]
             value = row[~np.isfinite(row)][0]
@@ -351,7 +351,8 @@ def _bad_end(network: SpikingNetwork) -> NoReturn:
     raise AssertionError("all synapses have their ends")
 
 
-def _places(ids: Iterable[Any]) -> dict[Any, int]:
+def places(ids: Iterable[Any]) -> dict[Any, int]:
+    """Where each neuron's number is. Raises `NetworkError` for one that is there twice or is no whole number."""
     place: dict[Any, int] = {}
     for i, number in enumerate(ids):
         if isinstance(number, bool) or not isinstance(number, int | np.integer):
@@ -450,7 +451,7 @@ def _bad_genome(genome: Genome, properties: Properties, inputs: int, outputs: in
                 raise NetworkError(
                     f"{what} {i} of the genome is {reprlib.repr(row)}, not [{', '.join(wanted)}]"
                 )
-    place = _places(row[0] for row in genome["neurons"])
+    place = places(row[0] for row in genome["neurons"])
     for i in range(inputs + outputs):
         if i not in place:
             raise NetworkError(f"the genome lacks neuron {i}, an {'input' if i < inputs else 'output'}")
