@@ -106,6 +106,7 @@ class Search:
         # An optimizer's matrices are small, and the cores belong to the workers: BLAS threads that wait for
         # one another there would cost ten times what they compute.
         self._blas = ThreadpoolController()
+        self._batched = isinstance(problem, BatchProblem)
         self.trials: dict[int, Trial] = {}
         self.running: dict[int, Running] = {}
         self.phase: str = "search"
@@ -201,7 +202,7 @@ class Search:
         """How many works may wait at the workers: none, but for evaluations so short that fetching the
         next one would cost a good part of them. With one slot nothing is fetched ahead, so that a
         search in one process is reproducible."""
-        if isinstance(self.problem, BatchProblem):  # computed together: nobody waits for the next one
+        if self._batched:  # computed together: nobody waits for the next one
             return 0
         total, count = self._seconds
         return self.executor.slots if self.executor.slots > 1 and count > 4 and total / count < QUICK else 0

@@ -175,6 +175,7 @@ class NSGA2:
         self._trials: dict[int, Trial] = {}
         self._names = Names()
         self._eligible: dict[int, bool] = {}
+        self._pending: dict[int, tuple[Genome, str]] = {}  # names of pending genomes, a memo
         # After generation 0, 1, …: who can be parents, and who lives. Built from the above when needed.
         self._parents: list[Parents] = []
         self._living: list[set[int]] = []
@@ -182,7 +183,7 @@ class NSGA2:
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]:
         """Up to `count` works of the generation in progress; [] where that has to be waited for."""
         new = [work for work in pending if work.trial is None]
-        taken = {name_of(self.space, work.genome) for work in pending}
+        taken = {self._name(work.genome) for work in pending}
         number = len(self._trials) + len(new)  # every number below is told or pending
         works: list[Work] = []
         while len(works) < count:
@@ -198,6 +199,15 @@ class NSGA2:
             works.append(work)
             number += 1
         return works
+
+    def _name(self, genome: Genome) -> str:
+        """The name of a pending genome, which is asked about again and again while its generation runs."""
+        known = self._pending.get(id(genome))
+        if known is None or known[0] is not genome:
+            if len(self._pending) > 2 * self.population:
+                self._pending.clear()
+            known = self._pending[id(genome)] = (genome, name_of(self.space, genome))
+        return known[1]
 
     def _one(
         self, generation: int, parents: Parents, rng: Rng, taken: Container[str]
