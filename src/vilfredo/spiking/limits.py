@@ -18,14 +18,14 @@ def check(network: SpikingNetwork, properties: Properties, who: str) -> None:
         raise NetworkError(
             f"the network's properties are not those of {who}: {difference(network.properties, properties)}"
         )
-    _names(network.neurons, properties.neurons, "neurons", who)
-    _names(network.synapses, properties.synapses, "synapses", who)
+    _names(network.neurons, properties.neurons, "neurons", who, network.size)
+    _names(network.synapses, properties.synapses, "synapses", who, len(network.source))
     for p in properties.neurons:
-        bad = wrong(network.neurons[p.name], p)
+        bad = wrong(network.of_neurons(p.name), p)
         if bad is not None:
             raise NetworkError(f"neuron {network.ids[bad[0]]}: its {p.name} {bad[1]}")
     for p in properties.synapses:
-        bad = wrong(network.synapses[p.name], p)
+        bad = wrong(network.of_synapses(p.name), p)
         if bad is not None:
             start, end = network.ids[network.source[bad[0]]], network.ids[network.target[bad[0]]]
             raise NetworkError(f"synapse {start} -> {end}: its {p.name} {bad[1]}")
@@ -72,9 +72,9 @@ def _words(p: Property) -> str:
     return f"{p.kind} from {p.low:.15g} to {p.high:.15g} at index {p.index} of size {p.size}"
 
 
-def _names(columns: Mapping[str, Floats], wanted: Sequence[Property], what: str, who: str) -> None:
+def _names(columns: Mapping[str, Floats], wanted: Sequence[Property], what: str, who: str, rows: int) -> None:
     names = {p.name for p in wanted}
-    for name in sorted(names - set(columns)):
+    for name in sorted(names - set(columns)) if rows else ():
         raise NetworkError(f"the {what} of the network have no {name}, which {who} needs")
     for name in sorted(set(columns) - names):
         raise NetworkError(

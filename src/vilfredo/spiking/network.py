@@ -111,15 +111,23 @@ class SpikingNetwork:
 
     @property
     def threshold(self) -> Floats:
-        return self.neurons["Threshold"]
+        return self.of_neurons("Threshold")
 
     @property
     def weight(self) -> Floats:
-        return self.synapses["Weight"]
+        return self.of_synapses("Weight")
 
     @property
     def delay(self) -> Floats:
-        return self.synapses["Delay"]
+        return self.of_synapses("Delay")
+
+    def of_neurons(self, name: str) -> Floats:
+        """A property of the neurons, (n,); where there is no neuron, no property need be named."""
+        return self.neurons[name] if self.size else self.neurons.get(name, np.zeros(0))
+
+    def of_synapses(self, name: str) -> Floats:
+        """A property of the synapses, (s,); where there is no synapse, no property need be named."""
+        return self.synapses[name] if len(self.source) else self.synapses.get(name, np.zeros(0))
 
     @classmethod
     def build(

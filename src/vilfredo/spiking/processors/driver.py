@@ -303,7 +303,7 @@ class Driver(ABC):
         """Numbers of the neurons from and to, and Weight, of each synapse."""
         net = self._loaded(network_id).network
         order = np.lexsort((net.ids[net.target], net.ids[net.source]))
-        sides = (net.ids[net.source], net.ids[net.target], net.synapses["Weight"])
+        sides = (net.ids[net.source], net.ids[net.target], net.weight)
         source, target, weight = (side[order].tolist() for side in sides)
         return source, target, weight
 
