@@ -86,7 +86,7 @@ def inputs(codes: Sequence[Code]) -> int:
 
 
 def reading(decoder: Decoder, answers: int, window: int) -> Reading:
-    """How the decoder reads `answers` answers from `window` timesteps. Raises `ValueError` if that cannot be."""
+    """How the decoder reads so many answers from `window` timesteps. Raises `ValueError` if it cannot."""
     made = decoder.reading(answers, window)
     name = type(decoder).__name__
     if made.answers != answers:

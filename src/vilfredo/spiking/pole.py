@@ -75,9 +75,14 @@ def starts(seeds: Sequence[int], spread: Sequence[float] = SPREADS["paper"]) -> 
 
     With Gymnasium's spread they are exactly those of its `reset(seed=…)`.
     """
-    half = np.asarray(spread, dtype=np.float64)
-    states = [np.random.default_rng(seed).uniform(-half, half) for seed in seeds]
+    states = [draw(np.random.default_rng(seed), spread) for seed in seeds]
     return np.array(states, dtype=np.float64).reshape(len(states), 4)
+
+
+def draw(rng: np.random.Generator, spread: Sequence[float]) -> NDArray[np.float64]:
+    """One state (4,) in which an episode begins."""
+    half = np.asarray(spread, dtype=np.float64)
+    return rng.uniform(-half, half)
 
 
 def advance(
