@@ -360,7 +360,7 @@ def _bad_end(network: SpikingNetwork) -> NoReturn:
 
 
 def places(ids: Iterable[Any]) -> dict[Any, int]:
-    """Where each neuron's number is. Raises `NetworkError` for one that is there twice or is no whole number."""
+    """Where each neuron's number is. Raises `NetworkError` for one that is there twice or is not whole."""
     place: dict[Any, int] = {}
     for i, number in enumerate(ids):
         if isinstance(number, bool) or not isinstance(number, int | np.integer):

@@ -1,10 +1,10 @@
 """TENNLab network JSON: read and written without loss.
 
 A file is an object of seven tables: `Properties` (what the numbers mean), `Nodes`, `Edges`, `Inputs`,
-`Outputs`, `Network_Values` and `Associated_Data`. What else is in it (other keys of the file, of a node or of an
-edge, such as `control_point`) is kept in `SpikingNetwork.extras`, by the numbers of neurons: `{"file": {key: …},
-"nodes": {number: {key: …}}, "edges": {from: {to: {key: …}}}}`. Order of neurons, synapses and properties is kept.
-The format is described in `markdown/network_json_format.md` of TENNLab's framework-open.
+`Outputs`, `Network_Values` and `Associated_Data`. What else is in it (other keys of the file, of a node or
+of an edge, such as `control_point`) is kept in `SpikingNetwork.extras`, by the numbers of neurons: `{"file":
+{key: …}, "nodes": {number: {key: …}}, "edges": {from: {to: {key: …}}}}`. Order of neurons, synapses and
+properties is kept. The format is described in `markdown/network_json_format.md` of TENNLab's framework-open.
 """
 
 from __future__ import annotations
