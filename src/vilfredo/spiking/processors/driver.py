@@ -16,7 +16,7 @@ import numpy as np
 
 from vilfredo.spiking import limits, parameters
 from vilfredo.spiking.kernels import dense
-from vilfredo.spiking.network import Floats, NetworkError, Properties, Property, SpikingNetwork
+from vilfredo.spiking.network import Floats, Ints, NetworkError, Properties, Property, SpikingNetwork
 from vilfredo.spiking.program import Program
 from vilfredo.trial import JSON
 
@@ -38,8 +38,8 @@ AnySpike: TypeAlias = "Spike | tuple[int, float, float]"
 class Engine(Protocol):
     """One loaded network at work. Neurons are positions in ascending order of their numbers."""
 
-    accumulates: int  # charges that arrived since the network was loaded, however small
-
+    @property
+    def accumulates(self) -> int: ...  # charges that arrived since the network was loaded, those of 0, too
     def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None: ...
     def run(self, steps: int, record: bool) -> dense.Run: ...
     def charges(self) -> Floats: ...
@@ -101,6 +101,10 @@ class Driver(ABC):
     def charge(self, value: float, normalized: bool) -> float:
         """What an input value brings to its neuron."""
         return value * self.one if normalized else value
+
+    def entry(self, value: float, normalized: bool) -> float:
+        """What is handed to the engine for an input value: by default its charge."""
+        return self.charge(value, normalized)
 
     @property
     def one(self) -> float:
@@ -173,16 +177,13 @@ class Driver(ABC):
                     raise ValueError
                 if (normalized and not self.lowest <= value <= 1) or abs(value) == np.inf:
                     raise ValueError
-                charges.append(self.charge(value, normalized))
+                charges.append(self.entry(value, normalized))
                 neurons.append(it.place[number])
                 times.append(int(time))
             except (ValueError, TypeError, OverflowError):
                 raise ValueError(self._refused(it, spike, normalized)) from None
         if neurons:
-            self._give(it, neurons, times, charges)
-
-    def _give(self, it: Loaded, neurons: list[int], times: list[int], charges: list[float]) -> None:
-        it.engine.give(neurons, times, charges)
+            it.engine.give(neurons, times, charges)
 
     def _refused(self, it: Loaded, spike: Any, normalized: bool) -> str:
         """What is wrong with a spike, in one sentence."""
@@ -432,6 +433,38 @@ class Lowered:
 
     def charges(self) -> Floats:
         return dense.charges(self.program, self.state)
+
+    def flight(self) -> tuple[Ints, Ints, Floats]:
+        """Times, neurons and charges of what synapses bring in steps to come. Charges that arrive together
+        are one sum; further events of no charge make up their number."""
+        ring, arrived = self.state.ring, self.state.arrived
+        slots = (self.state.time + np.arange(len(ring))) % len(ring)
+        times, neurons = np.nonzero(arrived[slots])
+        charges = ring[slots][times, neurons].astype(np.float64)
+        missing = self._flight - np.bincount(times, minlength=len(ring))[: len(self._flight)]
+        partner = np.array(
+            [neurons[np.searchsorted(times, t)] for t in np.repeat(np.arange(len(missing)), missing)]
+        )
+        return (
+            np.concatenate([times, np.repeat(np.arange(len(missing)), missing)]),
+            np.concatenate([neurons, partner.astype(np.int64)]),
+            np.concatenate([charges, np.zeros(len(partner))]),
+        )
+
+    def waiting(self) -> tuple[list[int], list[int], list[float]]:
+        """Neurons, times and charges of inputs that have not arrived, in the order in which they were
+        given."""
+        later = self.state.waiting
+        rows = list(
+            zip(
+                (later.time - self.state.time).tolist(),
+                later.neuron.tolist(),
+                later.charge.tolist(),
+                strict=True,
+            )
+        )
+        rows += self._waiting
+        return [row[1] for row in rows], [row[0] for row in rows], [row[2] for row in rows]
 
 
 def join(before: dense.Run, after: dense.Run) -> dense.Run:

@@ -8,15 +8,16 @@ discrete networks exactly, in others to the last digit of a sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from vilfredo.spiking import parameters
+from vilfredo.spiking.kernels import dense, events
 from vilfredo.spiking.network import Floats, Properties, Property, SpikingNetwork
-from vilfredo.spiking.processors.driver import Driver, lower
+from vilfredo.spiking.processors.driver import Driver, Engine, Lowered, lower
 from vilfredo.spiking.program import Program
 from vilfredo.trial import JSON
 
@@ -206,6 +207,50 @@ class Processor(Driver):
             raise ValueError(f"its value {value:g} is no index of the {size} weights")
         return int(value)
 
+    def entry(self, value: float, normalized: bool) -> float:
+        """With `stds` inputs from weights are handed on as indices, because their noise goes by these."""
+        if self.params.stds is not None and self.params.inputs_from_weights:
+            return self.index(value, normalized)
+        return self.charge(value, normalized)
+
+    def engine(self, network: SpikingNetwork) -> Engine:
+        if self.params.discrete and not self.params.fire_like_ravens:
+            return Discrete(self.program(network), self.circuit(network))
+        p = self.params
+        if p.stds is not None and p.inputs_from_weights:
+            return Faithful(self.circuit(network), np.array(p.weights), np.array(p.stds))
+        return Faithful(self.circuit(network), spread=np.full(1, p.noisy_stddev) if p.noisy_stddev else None)
+
+    def circuit(self, network: SpikingNetwork) -> events.Circuit:
+        """The network for the kernel that goes event by event."""
+        p, ids = self.params, network.ids
+        order = np.argsort(ids, kind="stable")
+        place = np.empty(network.size, np.int64)
+        place[order] = np.arange(network.size)
+        origin = np.arange(len(network.source))
+        if not p.discrete:  # in whole numbers no order matters
+            origin = events.order(ids[network.source], ids[network.target])
+        origin = origin[np.argsort(place[network.source][origin], kind="stable")]
+        first = np.zeros(network.size + 1, np.int64)
+        first[1:] = np.cumsum(np.bincount(network.source[origin], minlength=network.size)[order])
+        spread = np.full(len(origin), p.noisy_stddev)
+        if p.stds is not None:
+            spread = np.array(p.stds)[network.weight.astype(np.int64)[origin]]
+        return events.Circuit(
+            threshold=self.thresholds(network)[order],
+            leak=np.broadcast_to(np.asarray(self.leaks(network), np.bool_), network.size)[order],
+            first=first,
+            target=place[network.target][origin],
+            delay=network.delay[origin].astype(np.int64),
+            weight=self.weights(network)[origin],
+            spread=spread,
+            origin=origin,
+            floor=p.min_potential,
+            noisy=bool(p.noisy_stddev) or p.stds is not None,
+            ravens=p.fire_like_ravens,
+            seed=p.noisy_seed,
+        )
+
     def steps(self, duration: float) -> int:
         return super().steps(duration) + self.params.run_time_inclusive
 
@@ -266,3 +311,86 @@ class Processor(Driver):
             "run_time_inclusive": p.run_time_inclusive,
             "threshold_inclusive": p.threshold_inclusive,
         }
+
+
+class Faithful:
+    """The engine that goes event by event. With `levels` inputs are indices of these charges; `spread` are
+    the standard deviations of inputs, by the same index or one for all; None: no noise."""
+
+    def __init__(
+        self, circuit: events.Circuit, levels: Floats | None = None, spread: Floats | None = None
+    ) -> None:
+        self.circuit, self.levels, self.spread = circuit, levels, spread
+        self.state = events.start(circuit)
+        self.before = 0  # arrivals before this engine took over
+        self._waiting: list[tuple[int, int, float]] = []
+
+    @property
+    def accumulates(self) -> int:
+        return self.before + int(self.state.marks[events.ARRIVED])
+
+    def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None:
+        self._waiting.extend(zip(times, neurons, charges, strict=True))
+
+    def _flush(self) -> None:
+        """Inputs go to the kernel, where their noise is drawn in the order in which they were given."""
+        if not self._waiting:
+            return
+        times, neurons, values = zip(*self._waiting, strict=True)
+        self._waiting = []
+        spread, charges = self.spread, np.array(values, np.float64)
+        if self.levels is not None:
+            index = charges.astype(np.int64)
+            charges, spread = self.levels[index], None if spread is None else spread[index]
+        elif spread is not None:
+            spread = np.broadcast_to(spread, len(charges))
+        events.give(self.circuit, self.state, np.array(times), np.array(neurons), charges, spread)
+
+    def run(self, steps: int, record: bool) -> dense.Run:
+        self._flush()
+        return events.run(self.circuit, self.state, steps, record)
+
+    def charges(self) -> Floats:
+        return self.state.charge
+
+    def reset(self) -> None:
+        self._flush()  # the noise of inputs that nobody will see is drawn all the same
+        events.rest(self.state)
+
+
+class Discrete:
+    """A program, as long as all charges are whole; after others, event by event until the next reset."""
+
+    def __init__(self, program: Program, circuit: events.Circuit) -> None:
+        self.lowered, self.circuit = Lowered(program), circuit
+        self.now: Lowered | Faithful = self.lowered
+
+    @property
+    def accumulates(self) -> int:
+        return self.now.accumulates
+
+    def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None:
+        if self.now is self.lowered and any(c != int(c) or abs(c) > 2**40 for c in charges):
+            self.now = self._faithful()
+        self.now.give(neurons, times, charges)
+
+    def run(self, steps: int, record: bool) -> dense.Run:
+        return self.now.run(steps, record)
+
+    def charges(self) -> Floats:
+        return self.now.charges()
+
+    def reset(self) -> None:
+        self.lowered.accumulates = self.accumulates
+        self.now = self.lowered
+        self.now.reset()
+
+    def _faithful(self) -> Faithful:
+        """An engine in the same state. What is on its way to one neuron at one time has become a sum; events
+        of no charge stand for the others, so that arrivals are counted as they are."""
+        old, new = self.lowered, Faithful(self.circuit)
+        new.state.charge[:] = old.charges()
+        new.before = old.accumulates
+        events.give(self.circuit, new.state, *old.flight())
+        new.give(*old.waiting())
+        return new
