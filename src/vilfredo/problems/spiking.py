@@ -29,7 +29,7 @@ KEPT = 2_000  # networks that are remembered between preview and simulation
 
 
 class Spiking:
-    """Networks for `task` on `processor`; observations become spikes by `encoder`, spikes answers by `decoder`.
+    """Networks for `task` on `processor`; `encoder` makes spikes of numbers, `decoder` answers of spikes.
 
     Goals are `reward` of a control task (mean over `episodes`), `error` of a classification (share of wrong
     answers), `neurons` and `synapses` of the network as it is loaded, `timesteps` of one inference, `synops`,
@@ -171,9 +171,9 @@ class Spiking:
     def train(
         self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
     ) -> Generator[Snapshot, None, Model]:
-        """Nothing is trained: the model is the network."""
+        """Nothing is trained, so there are no epochs: the model is the network."""
+        yield from ()
         return self.network(work.genome)
-        yield  # the contract's generator
 
     def measure(self, work: Work, model: Model, seed: int) -> Mapping[str, Value]:
         """What `evaluate_many` says of this one."""

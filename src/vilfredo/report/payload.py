@@ -172,7 +172,7 @@ def details(
             "confirmed": trial.confirmed,
             "failure": _failure(trial.failure),
         }
-        if drawn := [clean(layer) for layer in layers.get(number, ()) if "raster" in layer]:
+        if drawn := [clean(layer) for layer in layers.get(number, ()) if _drawn(layer)]:
             item["spiking"] = drawn[0]
         if trial.halts:
             item["halts"] = [halt_row(halt, trial, goals) for halt in trial.halts[-20:]]
@@ -181,6 +181,11 @@ def details(
             break
         kept[str(number)] = item
     return {"kept": kept, "of": len(wanted), "metrics": list(metrics), "texts": list(texts.places)}
+
+
+def _drawn(layer: Mapping[str, JSON]) -> bool:
+    """Whether this is no layer but a whole spiking network, with its raster."""
+    return "raster" in layer
 
 
 def halt_row(halt: Halt, trial: Trial, goals: Sequence[Goal]) -> list[JSON]:

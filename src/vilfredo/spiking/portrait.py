@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from vilfredo.spiking.network import SpikingNetwork
+from vilfredo.spiking.network import Floats, Ints, SpikingNetwork
 from vilfredo.trial import JSON
 
 ROLES = ("input", "hidden", "output")
@@ -15,7 +15,7 @@ ROLES = ("input", "hidden", "output")
 def portrait(
     network: SpikingNetwork, spikes: Mapping[int, Sequence[float]], steps: int, window: int = 0
 ) -> Mapping[str, JSON]:
-    """Plain data for a drawing. `spikes`: by neuron number, the timesteps in which it fired, of `steps` timesteps;
+    """Plain data for a drawing. `spikes`: by neuron number, the timesteps in which it fired, of `steps`;
     `window`: timesteps of one inference (0: there is no such division).
 
     `neurons` are rows [number, name, role (0 input, 1 hidden, 2 output), x, y (both 0 to 1), spikes, values],
@@ -53,7 +53,7 @@ def portrait(
     }
 
 
-def roles(network: SpikingNetwork) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def roles(network: SpikingNetwork) -> Ints:
     """Of each neuron: 0 input, 1 hidden, 2 output (also where it is an input as well)."""
     role = np.ones(network.size, dtype=np.int64)
     role[network.inputs] = 0
@@ -61,11 +61,9 @@ def roles(network: SpikingNetwork) -> np.ndarray[tuple[int], np.dtype[np.int64]]
     return role
 
 
-def positions(
-    network: SpikingNetwork,
-) -> tuple[np.ndarray[tuple[int], np.dtype[np.float64]], np.ndarray[tuple[int], np.dtype[np.float64]]]:
-    """Where the neurons stand, from 0 to 1: inputs in the first column, outputs in the last, hidden neurons in
-    between by their distance from the inputs; within a column each near those it is connected with."""
+def positions(network: SpikingNetwork) -> tuple[Floats, Floats]:
+    """Where the neurons stand, x and y from 0 to 1: inputs in the first column, outputs in the last, hidden
+    ones between them by their distance from the inputs; in a column each near those it is connected with."""
     column = _columns(network)
     columns = [np.flatnonzero(column == c) for c in range(int(column.max(initial=0)) + 1)]
     y = np.full(network.size, 0.5)
@@ -82,7 +80,7 @@ def positions(
     return column / last, y
 
 
-def _columns(network: SpikingNetwork) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def _columns(network: SpikingNetwork) -> Ints:
     role = roles(network)
     distance = np.where(role == 0, 0, -1)
     frontier = np.flatnonzero(distance == 0)
@@ -98,13 +96,13 @@ def _columns(network: SpikingNetwork) -> np.ndarray[tuple[int], np.dtype[np.int6
     return distance
 
 
-def _pull(network: SpikingNetwork, i: int, y: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+def _pull(network: SpikingNetwork, i: int, y: Floats) -> float:
     near = np.concatenate([network.source[network.target == i], network.target[network.source == i]])
     near = near[near != i]
     return float(y[near].mean()) if len(near) else float(y[i])
 
 
-def _values(columns: Mapping[str, np.ndarray[tuple[int, ...], np.dtype[np.float64]]], place: int) -> JSON:
+def _values(columns: Mapping[str, Floats], place: int) -> JSON:
     found: dict[str, JSON] = {}
     for name, values in columns.items():
         value = values[place]

@@ -1,0 +1,416 @@
+"""How well networks and their perturbed copies do at a task: many in as few compiled calls as can be.
+
+What can be lanes (every program whose sums do not depend on their order) runs in `kernels/lanes.py`, cart and
+pole in the compiled loop of `kernels/cartpole.py`; other environments, and networks that are more than a
+program, are run one by one. The results are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from vilfredo.protocols import Fault
+from vilfredo.spiking import coding
+from vilfredo.spiking.copies import Copies, copies
+from vilfredo.spiking.network import Floats, Ints, SpikingNetwork
+from vilfredo.spiking.portrait import portrait as drawn
+from vilfredo.spiking.program import Program
+from vilfredo.spiking.tasks.task import Classification, Control, kind
+from vilfredo.trial import JSON
+
+if TYPE_CHECKING:
+    from vilfredo.spiking.costs import Cost
+    from vilfredo.spiking.decoders.decoder import Decoder, Reading
+    from vilfredo.spiking.encoders.encoder import Code, Encoder
+    from vilfredo.spiking.processors.driver import Driver, Engine
+
+SHOWN = 10  # inferences in a drawing
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """A task put to a processor: how observations become charges, and spikes answers."""
+
+    processor: Driver
+    task: Control | Classification
+    codes: tuple[Code, ...]
+    reading: Reading
+    window: int  # timesteps of one inference
+    clear: bool  # whether each inference begins with a silent network; a sample always does
+    steps: int  # of an episode at most; 0 for samples
+
+    @classmethod
+    def of(
+        cls,
+        processor: Driver,
+        task: Control | Classification,
+        encoder: Encoder | Sequence[Encoder],
+        decoder: Decoder,
+        window: int | None = None,
+        clear: bool = False,
+        steps: int | None = None,
+    ) -> Setup:
+        """Raises `ValueError` for a task that is none, and for coders that do not fit task and window."""
+        span = window or int(getattr(task, "window", 24))
+        its: Any = task
+        if kind(task) == "control":
+            answers, bound = its.actions, its.steps if steps is None else min(steps, its.steps)
+        else:
+            answers, bound = its.classes, 0
+        return cls(
+            processor,
+            task,
+            coding.codes(encoder, task.ranges, span),
+            coding.reading(decoder, answers, span),
+            span,
+            clear,
+            bound,
+        )
+
+    @property
+    def control(self) -> bool:
+        return self.steps > 0
+
+    @property
+    def inputs(self) -> int:
+        """How many input neurons a network needs."""
+        return coding.inputs(self.codes)
+
+    @property
+    def outputs(self) -> int:
+        """How many output neurons a network needs."""
+        return self.reading.outputs
+
+    def describe(self) -> Mapping[str, JSON]:
+        """For a report."""
+        task = self.task
+        return {
+            "task": str(getattr(task, "name", "") or type(task).__name__),
+            "processor": self.processor.name,
+            "parameters": self.processor.get_params(),
+            "inputs": self.inputs,
+            "outputs": self.outputs,
+            "window": self.window,
+            "steps": self.steps,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """What one network did. An inference is one step of an environment, or one sample."""
+
+    clean: Floats  # (E,) reward of each episode, or (m,) 1.0 for each sample with the right answer, else 0.0
+    faulty: Floats  # (K,) mean of the same for each perturbed copy; empty without copies
+    synops: float  # per inference of the network itself
+    spikes: float
+    inferences: int
+    cost: Cost  # of one inference
+
+
+def scores(
+    setup: Setup,
+    networks: Sequence[SpikingNetwork],
+    *,
+    split: str = "search",
+    episodes: Sequence[int] = (0,),
+    faults: Sequence[Fault] = (),
+    copies: int = 0,
+    copy_episodes: int | None = None,
+    seed: int = 0,
+) -> list[Score]:
+    """Each network's score at `setup`. `split` is of samples ("search", "test"); `episodes` are the seeds of
+    a control task's episodes. With `copies` > 0 as many perturbed copies of each network do the same, the
+    first `copy_episodes` of the episodes each; `faults` act on them after the processor's own imperfection.
+    The random numbers follow from `seed` and are the same for all networks.
+
+    Raises `NetworkError` for a network that the processor cannot hold.
+    """
+    programs = [_program(setup.processor, network) for network in networks]
+    clean = _runs(setup, networks, programs, None, split, episodes)
+    faulty: list[Floats] = [np.zeros(0)] * len(networks)
+    if copies:
+        made = [
+            _copies(setup.processor, p, faults, copies, seed) if p is not None else None for p in programs
+        ]
+        some = episodes[:copy_episodes]
+        perturbed = _Perturbed(made, faults, copies, seed)
+        found = _runs(setup, networks, programs, perturbed, split, some)
+        faulty = [run.score.reshape(copies, -1).mean(axis=1) for run in found]
+    return [_score(setup, n, run, f) for n, run, f in zip(networks, clean, faulty, strict=True)]
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Rows × episodes, or rows × samples, of one network: flat, rows outside."""
+
+    score: Floats
+    counts: Ints  # (n,) spikes of each neuron in all, in the order of the program
+    inferences: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Perturbed:
+    """The copies of all networks, and what they are made with where a network is no program."""
+
+    made: Sequence[Copies | None]
+    faults: Sequence[Fault]
+    count: int
+    seed: int
+
+
+def _program(processor: Driver, network: SpikingNetwork) -> Program | None:
+    """The network as lanes can run it with the same result as alone; None where there is no such thing."""
+    if not processor.lanes:
+        return None
+    return processor.program(network)
+
+
+def _copies(processor: Driver, program: Program, faults: Sequence[Fault], count: int, seed: int) -> Copies:
+    rng = np.random.default_rng(seed)
+    return copies(program, faults, count, rng, processor.device_weights(program, count, rng))
+
+
+def _runs(
+    setup: Setup,
+    networks: Sequence[SpikingNetwork],
+    programs: Sequence[Program | None],
+    perturbed: _Perturbed | None,
+    split: str,
+    episodes: Sequence[int],
+) -> list[_Run]:
+    from vilfredo.spiking.tasks.cartpole import Cartpole
+
+    found: dict[int, _Run] = {}
+    task: Any = setup.task
+    together: Callable[..., list[_Run]] | None = None if setup.control else _samples
+    if isinstance(task, Cartpole):
+        together = _poles
+    places = [i for i, program in enumerate(programs) if program is not None]
+    if together is not None and places:
+        some = None if perturbed is None else [perturbed.made[i] for i in places]
+        runs = together(setup, [programs[i] for i in places], some, split, episodes)
+        found.update(zip(places, runs, strict=True))
+    for i, network in enumerate(networks):
+        if i not in found:
+            engines = _engines(setup.processor, network, programs[i], perturbed, i)
+            found[i] = _alone(setup, network, engines, split, episodes)
+    return [found[i] for i in range(len(networks))]
+
+
+def _score(setup: Setup, network: SpikingNetwork, run: _Run, faulty: Floats) -> Score:
+    from vilfredo.spiking.costs import chip, cost
+
+    order = np.argsort(network.ids, kind="stable")
+    fan = np.bincount(network.source, minlength=network.size)[order]
+    each = max(1, run.inferences)
+    synops = float(run.counts @ fan) / each
+    what = cost(chip(setup.processor.chip), synops, float(setup.window * network.size), float(setup.window))
+    return Score(run.score, faulty, synops, float(run.counts.sum()) / each, run.inferences, what)
+
+
+# -- many at once ---------------------------------------------------------------------------------
+
+
+def _rows(made: Sequence[Copies | None] | None) -> dict[str, Any]:
+    """What `lanes.pack` wants of the copies."""
+    if made is None:
+        return {}
+    given = [copy for copy in made if copy is not None]
+    delays = None if all(c.delays is None for c in given) else [c.delays for c in given]
+    return {
+        "weights": [c.weights for c in given],
+        "thresholds": [c.thresholds for c in given],
+        "delays": delays,
+    }
+
+
+def _samples(
+    setup: Setup,
+    programs: Sequence[Program],
+    made: Sequence[Copies | None] | None,
+    split: str,
+    episodes: Sequence[int],
+) -> list[_Run]:
+    from vilfredo.spiking.kernels import lanes
+
+    assert isinstance(setup.task, Classification)
+    x, y = setup.task.samples(split)
+    charges = _charges(setup, x)
+    population = lanes.pack(programs, **_rows(made), repeat=len(x), charge=_most(charges), steps=setup.window)
+    found = []
+    for program, activity in zip(programs, lanes.run(population, charges, setup.window), strict=True):
+        counts = activity.counts[:, program.outputs]
+        answers = coding.answers(setup.reading, counts, activity.first)
+        right = (answers.reshape(-1, len(y)) == y).astype(np.float64).ravel()
+        found.append(_Run(right, activity.counts.sum(axis=0), len(right)))
+    return found
+
+
+def _poles(
+    setup: Setup,
+    programs: Sequence[Program],
+    made: Sequence[Copies | None] | None,
+    split: str,
+    episodes: Sequence[int],
+) -> list[_Run]:
+    raise NotImplementedError
+
+
+def _charges(setup: Setup, values: Floats) -> Floats:
+    """(m, inputs, window) charges as the processor makes them of what the encoders give."""
+    return _given(setup.processor, coding.charges(setup.codes, values))
+
+
+def _given(processor: Driver, values: Floats) -> Floats:
+    """Normalised input values as charges, each different one asked for once."""
+    some, place = np.unique(values, return_inverse=True)
+    charge = np.array([processor.charge(float(v), True) if v else 0.0 for v in some])
+    return charge[place.reshape(values.shape)]
+
+
+def _most(charges: Floats) -> float:
+    return float(np.abs(charges).max(initial=0.0))
+
+
+# -- one by one -----------------------------------------------------------------------------------
+
+
+def _engines(
+    processor: Driver,
+    network: SpikingNetwork,
+    program: Program | None,
+    perturbed: _Perturbed | None,
+    place: int,
+) -> list[Engine]:
+    """The network itself, or its copies, at work."""
+    from vilfredo.spiking.processors.driver import Lowered
+
+    if perturbed is None:
+        return [processor.engine(network)]
+    made = perturbed.made[place]
+    if program is None or made is None:
+        rng = np.random.default_rng(perturbed.seed)
+        return processor.perturbed_engines(network, perturbed.faults, perturbed.count, rng)
+    return [
+        Lowered(
+            replace(
+                program,
+                weight=made.weights[k],
+                threshold=made.thresholds[k],
+                delay=program.delay if made.delays is None else made.delays[k],
+            )
+        )
+        for k in range(perturbed.count)
+    ]
+
+
+def _alone(
+    setup: Setup, network: SpikingNetwork, engines: Sequence[Engine], split: str, episodes: Sequence[int]
+) -> _Run:
+    numbers = np.sort(network.ids)
+    inputs = np.searchsorted(numbers, network.ids[network.inputs])
+    outputs = np.searchsorted(numbers, network.ids[network.outputs])
+    counts, score, inferences = np.zeros(network.size, np.int64), [], 0
+    for engine in engines:
+        one = _Alone(setup, engine, inputs, outputs, counts)
+        if isinstance(setup.task, Classification) and not setup.control:
+            x, y = setup.task.samples(split)
+            charges = _charges(setup, x)
+            for row, label in zip(charges, y, strict=True):
+                engine.reset()
+                score.append(float(one.answer(row) == label))
+            inferences += len(y)
+        else:
+            for seed in episodes:
+                reward, steps = one.episode(seed)
+                score.append(reward)
+                inferences += steps
+    return _Run(np.array(score), counts, inferences)
+
+
+@dataclass(eq=False)
+class _Alone:
+    """One engine at the task."""
+
+    setup: Setup
+    engine: Engine
+    inputs: Ints
+    outputs: Ints
+    counts: Ints
+
+    def answer(self, charges: Floats) -> int:
+        """What the network answers to charges (inputs, window)."""
+        place, time = np.nonzero(charges)
+        if len(place):
+            self.engine.give(self.inputs[place].tolist(), time.tolist(), charges[place, time].tolist())
+        run = self.engine.run(self.setup.window, False)
+        self.counts += run.counts
+        first = run.first[self.outputs]
+        return int(coding.answers(self.setup.reading, run.counts[self.outputs][None], first[None])[0])
+
+    def episode(self, seed: int) -> tuple[float, int]:
+        """Its reward, and how many steps it had."""
+        task, setup = self.setup.task, self.setup
+        assert isinstance(task, Control)
+        seen = task.reset(seed)
+        self.engine.reset()
+        total, steps, over = 0.0, 0, False
+        while not over and steps < setup.steps:
+            if setup.clear and steps:
+                self.engine.reset()
+            action = self.answer(_charges(setup, np.asarray(seen)[None])[0])
+            seen, reward, over = task.step(action)
+            total, steps = total + reward, steps + 1
+        return total, steps
+
+
+# -- a picture ------------------------------------------------------------------------------------
+
+
+def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
+    """The network with its activity in the first inferences of one episode, or of the first samples of the
+    search; see `vilfredo.spiking.portrait`."""
+    processor = type(setup.processor)(setup.processor.get_params())
+    processor.load_network(network)
+    spikes: dict[int, list[float]] = {int(number): [] for number in network.ids}
+    numbers = sorted(spikes)
+    inputs = network.ids[network.inputs].tolist()
+    seen: Any = None
+    samples: Any = ()
+    if isinstance(setup.task, Classification) and not setup.control:
+        x, y = setup.task.samples("search")
+        classes = [np.flatnonzero(y == c) for c in range(setup.task.classes)]
+        deep = max(len(c) for c in classes)
+        samples = [x[c[i]] for i in range(deep) for c in classes if i < len(c)][:SHOWN]
+    else:
+        assert isinstance(setup.task, Control)
+        seen = setup.task.reset(seed)
+    done = 0
+    while done < (len(samples) if seen is None else min(SHOWN, setup.steps)):
+        observation = samples[done] if seen is None else seen
+        if setup.clear or seen is None:
+            processor.clear_activity()
+        charges = _charges(setup, np.asarray(observation)[None])[0]
+        place, time = np.nonzero(charges)
+        processor.apply_spikes(
+            [(inputs[p], int(t), float(charges[p, t])) for p, t in zip(place, time, strict=True)],
+            normalized=False,
+        )
+        processor.run(setup.window)
+        for number, times in zip(numbers, processor.neuron_vectors(), strict=True):
+            spikes[number] += [t + done * setup.window for t in times]
+        done += 1
+        if seen is not None:
+            assert isinstance(setup.task, Control)
+            counts = np.array(processor.output_counts())
+            vectors = processor.output_vectors()
+            first = np.array([int(v[0]) if v else -1 for v in vectors])
+            action = int(coding.answers(setup.reading, counts[None], first[None])[0])
+            seen, _, over = setup.task.step(action)
+            if over:
+                break
+    return drawn(network, spikes, done * setup.window, setup.window)
