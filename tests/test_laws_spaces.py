@@ -19,6 +19,8 @@ from vilfredo.protocols import Impossible
 from vilfredo.spaces.chain import Chain
 from vilfredo.spaces.macro import Macro
 from vilfredo.spaces.parameters import Choice, Float, Int, Parameters, from_mapping
+from vilfredo.spaces.ranges import Range
+from vilfredo.spaces.spiking import Spiking
 
 EXAMPLES = {
     "chain": {
@@ -45,6 +47,22 @@ EXAMPLES = {
         ),
         "table": Parameters({f"op{i}": Choice([0, 1, 2]) for i in range(8)}),
         "numbers": Parameters({"x": Float(-1, 1), "n": Int(0, 10**6), "fixed": Int(3, 3)}),
+    },
+    "spiking": {
+        "unbound": Spiking(),
+        "cart-pole": Spiking(starting_nodes=20, starting_edges=80, num_mutations=3).bind(
+            8,
+            2,
+            [Range("Threshold", "int", 0, 127)],
+            [Range("Delay", "int", 1, 15), Range("Weight", "int", -9, 9)],
+        ),
+        "unions of real numbers": Spiking(merge_rate=0.5, max_nodes=9, max_edges=25, starting_nodes=2).bind(
+            3,
+            1,
+            [Range("Threshold", "float", -1, 1), Range("Leak", "bool", 0, 1)],
+            [Range("Weight", "float", -1, 1), Range("Delay", "int", 1, 1)],
+        ),
+        "no values at all": Spiking(starting_nodes=1).bind(2, 2, [], []),
     },
 }
 METHODS = ("sample", "mutate", "cross", "encode", "canonical", "check")

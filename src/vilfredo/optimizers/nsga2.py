@@ -93,6 +93,29 @@ class Names:
         self._counts[name] = self._counts.get(name, 0) + 1
 
 
+class Underway:
+    """Names of the genomes in evaluation, each worked out once, however often it is asked about.
+
+    Genomes are known by identity; this is but a memory of `name_of`.
+    """
+
+    def __init__(self, space: Space) -> None:
+        self.space = space
+        self._noted: dict[int, tuple[Genome, str]] = {}
+
+    def names(self, pending: Sequence[Work]) -> set[str]:
+        """Names of the pending genomes; all others are forgotten."""
+        self._noted = {id(work.genome): (work.genome, self.name(work.genome)) for work in pending}
+        return {name for _, name in self._noted.values()}
+
+    def name(self, genome: Genome) -> str:
+        known = self._noted.get(id(genome))
+        return known[1] if known is not None and known[0] is genome else name_of(self.space, genome)
+
+    def add(self, genome: Genome, name: str) -> None:
+        self._noted[id(genome)] = (genome, name)
+
+
 @dataclass(frozen=True, slots=True)
 class Parents:
     """Whom offspring are made from: those in `rows` of the arrays of trials' numbers, ranks and crowding."""
@@ -174,6 +197,7 @@ class NSGA2:
         self.crossover = crossover
         self._trials: dict[int, Trial] = {}
         self._names = Names()
+        self._underway = Underway(space)
         self._eligible: dict[int, bool] = {}
         self._pending: dict[int, tuple[Genome, str]] = {}  # names of pending genomes, a memo
         # After generation 0, 1, …: who can be parents, and who lives. Built from the above when needed.
@@ -195,6 +219,7 @@ class NSGA2:
             if found is None:
                 break
             work, name = found
+            self._underway.add(work.genome, name)
             taken.add(name)
             works.append(work)
             number += 1
@@ -228,7 +253,7 @@ class NSGA2:
         """Takes in a trial; one told again replaces what was known, and what was built on that."""
         number = trial.number
         if number not in self._trials or self._trials[number].genome != trial.genome:
-            self._names.put(number, name_of(self.space, trial.genome))
+            self._names.put(number, self._underway.name(trial.genome))
             self._eligible[number] = belongs(self.space, trial.genome)
         self._trials[number] = trial
         del self._parents[number // self.population :], self._living[number // self.population :]
