@@ -17,7 +17,7 @@ Mistakes = list[tuple[str, str]]  # (path in the file, sentence)
 
 GIVEN: Mapping[str, tuple[str, ...]] = {
     "problem": ("space", "data", "goals", "objectives", "seed"),
-    "space": ("items", "input", "outputs"),
+    "space": ("items", "input", "inputs", "outputs", "neurons", "synapses"),
     "optimizer": ("space", "goals", "seed"),
     "stopper": ("goals", "seed"),
     "executor": ("problem", "deadline", "memory", "workers", "threads", "gpus"),
