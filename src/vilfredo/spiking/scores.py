@@ -7,7 +7,7 @@ program, are run one by one. The results are the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from vilfredo.spiking.costs import Cost
     from vilfredo.spiking.decoders.decoder import Decoder, Reading
     from vilfredo.spiking.encoders.encoder import Code, Encoder
+    from vilfredo.spiking.kernels import dense
     from vilfredo.spiking.processors.driver import Driver, Engine
 
 SHOWN = 10  # inferences in a drawing
@@ -311,61 +312,69 @@ def _engines(
 def _alone(
     setup: Setup, network: SpikingNetwork, engines: Sequence[Engine], split: str, episodes: Sequence[int]
 ) -> _Run:
-    numbers = np.sort(network.ids)
-    inputs = np.searchsorted(numbers, network.ids[network.inputs])
-    outputs = np.searchsorted(numbers, network.ids[network.outputs])
     counts, score, inferences = np.zeros(network.size, np.int64), [], 0
     for engine in engines:
-        one = _Alone(setup, engine, inputs, outputs, counts)
-        if isinstance(setup.task, Classification) and not setup.control:
-            x, y = setup.task.samples(split)
-            charges = _charges(setup, x)
-            for row, label in zip(charges, y, strict=True):
-                engine.reset()
-                score.append(float(one.answer(row) == label))
-            inferences += len(y)
-        else:
+        one = _Alone.of(setup, network, engine)
+        if setup.control:
             for seed in episodes:
-                reward, steps = one.episode(seed)
-                score.append(reward)
-                inferences += steps
+                rewards = list(one.steps(seed))
+                score.append(sum(rewards))
+                inferences += len(rewards)
+        else:
+            right = list(one.samples(split))
+            score += right
+            inferences += len(right)
+        counts += one.counts
     return _Run(np.array(score), counts, inferences)
 
 
 @dataclass(eq=False)
 class _Alone:
-    """One engine at the task."""
+    """One engine at the task. `counts` are the spikes of all inferences, `run` is the last one."""
 
     setup: Setup
     engine: Engine
     inputs: Ints
     outputs: Ints
     counts: Ints
+    run: dense.Run | None = None
+
+    @classmethod
+    def of(cls, setup: Setup, network: SpikingNetwork, engine: Engine) -> _Alone:
+        numbers = np.sort(network.ids)
+        inputs = np.searchsorted(numbers, network.ids[network.inputs])
+        outputs = np.searchsorted(numbers, network.ids[network.outputs])
+        return cls(setup, engine, inputs, outputs, np.zeros(network.size, np.int64))
 
     def answer(self, charges: Floats) -> int:
         """What the network answers to charges (inputs, window)."""
         place, time = np.nonzero(charges)
         if len(place):
             self.engine.give(self.inputs[place].tolist(), time.tolist(), charges[place, time].tolist())
-        run = self.engine.run(self.setup.window, False)
+        run = self.run = self.engine.run(self.setup.window, True)
         self.counts += run.counts
         first = run.first[self.outputs]
         return int(coding.answers(self.setup.reading, run.counts[self.outputs][None], first[None])[0])
 
-    def episode(self, seed: int) -> tuple[float, int]:
-        """Its reward, and how many steps it had."""
-        task, setup = self.setup.task, self.setup
-        assert isinstance(task, Control)
-        seen = task.reset(seed)
-        self.engine.reset()
-        total, steps, over = 0.0, 0, False
-        while not over and steps < setup.steps:
-            if setup.clear and steps:
+    def samples(self, split: str = "search") -> Iterator[float]:
+        """For each sample 1.0 if the answer was right, else 0.0."""
+        task: Any = self.setup.task
+        x, y = task.samples(split)
+        for row, label in zip(_charges(self.setup, x), y, strict=True):
+            self.engine.reset()
+            yield float(self.answer(row) == label)
+
+    def steps(self, seed: int) -> Iterator[float]:
+        """The reward of each step of an episode."""
+        task: Any = self.setup.task
+        seen, over = task.reset(seed), False
+        for step in range(self.setup.steps):
+            if self.setup.clear or step == 0:
                 self.engine.reset()
-            action = self.answer(_charges(setup, np.asarray(seen)[None])[0])
-            seen, reward, over = task.step(action)
-            total, steps = total + reward, steps + 1
-        return total, steps
+            seen, reward, over = task.step(self.answer(_charges(self.setup, np.asarray(seen)[None])[0]))
+            yield float(reward)
+            if over:
+                break
 
 
 # -- a picture ------------------------------------------------------------------------------------
@@ -374,43 +383,16 @@ class _Alone:
 def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
     """The network with its activity in the first inferences of one episode, or of the first samples of the
     search; see `vilfredo.spiking.portrait`."""
-    processor = type(setup.processor)(setup.processor.get_params())
-    processor.load_network(network)
-    spikes: dict[int, list[float]] = {int(number): [] for number in network.ids}
-    numbers = sorted(spikes)
-    inputs = network.ids[network.inputs].tolist()
-    seen: Any = None
-    samples: Any = ()
-    if isinstance(setup.task, Classification) and not setup.control:
-        x, y = setup.task.samples("search")
-        classes = [np.flatnonzero(y == c) for c in range(setup.task.classes)]
-        deep = max(len(c) for c in classes)
-        samples = [x[c[i]] for i in range(deep) for c in classes if i < len(c)][:SHOWN]
-    else:
-        assert isinstance(setup.task, Control)
-        seen = setup.task.reset(seed)
+    numbers = np.sort(network.ids)
+    one = _Alone.of(setup, network, setup.processor.engine(network))
+    spikes: dict[int, list[float]] = {int(number): [] for number in numbers}
     done = 0
-    while done < (len(samples) if seen is None else min(SHOWN, setup.steps)):
-        observation = samples[done] if seen is None else seen
-        if setup.clear or seen is None:
-            processor.clear_activity()
-        charges = _charges(setup, np.asarray(observation)[None])[0]
-        place, time = np.nonzero(charges)
-        processor.apply_spikes(
-            [(inputs[p], int(t), float(charges[p, t])) for p, t in zip(place, time, strict=True)],
-            normalized=False,
-        )
-        processor.run(setup.window)
-        for number, times in zip(numbers, processor.neuron_vectors(), strict=True):
-            spikes[number] += [t + done * setup.window for t in times]
+    for _ in one.samples() if not setup.control else one.steps(seed):
+        run = one.run
+        assert run is not None
+        for time, neuron in zip(run.times.tolist(), run.neurons.tolist(), strict=True):
+            spikes[int(numbers[neuron])].append(time + done * setup.window)
         done += 1
-        if seen is not None:
-            assert isinstance(setup.task, Control)
-            counts = np.array(processor.output_counts())
-            vectors = processor.output_vectors()
-            first = np.array([int(v[0]) if v else -1 for v in vectors])
-            action = int(coding.answers(setup.reading, counts[None], first[None])[0])
-            seen, _, over = setup.task.step(action)
-            if over:
-                break
+        if done >= SHOWN:
+            break
     return drawn(network, spikes, done * setup.window, setup.window)

@@ -15,9 +15,10 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from vilfredo.spiking import limits, parameters
+from vilfredo.spiking.costs import Cost, chip, cost_of
 from vilfredo.spiking.kernels import dense
 from vilfredo.spiking.network import Floats, Ints, NetworkError, Properties, Property, SpikingNetwork
-from vilfredo.spiking.program import Program
+from vilfredo.spiking.program import Activity, Program
 from vilfredo.trial import JSON
 
 TYPES = {"int": 73, "float": 68, "bool": 66}  # how TENNLab's JSON calls them
@@ -78,6 +79,8 @@ class Driver(ABC):
     name: ClassVar[str]
     params: Any
     lowest: ClassVar[float] = 0.0  # a normalised input value is from here to 1
+    chip: ClassVar[str] = "risp_fpga"  # whose costs in `costs.CHIPS` a run has
+    horizon: float = np.inf  # the time of an input is below this
 
     def __init__(self) -> None:
         self._networks: dict[int, Loaded] = {}
@@ -98,6 +101,20 @@ class Driver(ABC):
         """A network that passed `check`, at work. By default: its program."""
         return Lowered(self.program(network))
 
+    @property
+    def lanes(self) -> bool:
+        """Whether every network is a program that the kernels for many networks run with the same result."""
+        return True
+
+    def device_weights(self, program: Program, copies: int, rng: np.random.Generator) -> Floats:
+        """The weights (K, s) that the devices of K copies hold: the processor's own imperfection; by default
+        none."""
+        return np.repeat(program.weight[None], copies, axis=0)
+
+    def cost(self, program: Program, activity: Activity) -> Cost:
+        """Energy and time of these runs, with the range that published constants leave."""
+        return cost_of(chip(self.chip), program, activity)
+
     def charge(self, value: float, normalized: bool) -> float:
         """What an input value brings to its neuron."""
         return value * self.one if normalized else value
@@ -110,6 +127,10 @@ class Driver(ABC):
     def one(self) -> float:
         """The charge that a normalised input of 1 gives."""
         return 1.0
+
+    def seen(self, run: dense.Run) -> dense.Run:
+        """What the processor's counters show of a run."""
+        return run
 
     def check(self, network: SpikingNetwork) -> None:
         """Raise `NetworkError` naming the neuron or synapse that this processor cannot hold."""
@@ -199,7 +220,9 @@ class Driver(ABC):
             return f"spike to neuron {number} at time {time!r}, which is no whole timestep"
         if time < 0:
             return f"spike to neuron {number} at time {time}, which is in the past; a run begins at time 0"
-        if not _number(value) or value != value or abs(value) == np.inf:
+        if time >= self.horizon:
+            return f"spike to neuron {number} at time {time}, which is not below {self.horizon:g}"
+        if not _number(value) or not abs(value) < np.inf:
             return f"spike to neuron {number} at time {time}: its value {value!r} is not a finite number"
         if normalized and not self.lowest <= value <= 1:
             return (
@@ -207,7 +230,7 @@ class Driver(ABC):
                 "to 1; charges as they are need normalized=False"
             )
         try:
-            self.charge(value, normalized)
+            self.entry(value, normalized)
         except ValueError as problem:
             return f"spike to neuron {number} at time {time}: {problem}"
         return f"spike to neuron {number} at time {time} with value {value} cannot be"
@@ -225,9 +248,10 @@ class Driver(ABC):
         it = self._loaded(network_id)
         steps = self.steps(duration)
         if steps:
-            it.run, it.vectors = it.engine.run(steps, bool(it.tracked)), None
+            run = it.engine.run(steps, bool(it.tracked))
+            it.run, it.vectors = self.seen(run), None
             it.time += steps
-            it.fired += int(it.run.counts.sum())
+            it.fired += int(run.counts.sum())
 
     def get_time(self, network_id: int = 0) -> float:
         """Timesteps since the network was loaded or `clear_activity` was called."""
