@@ -86,8 +86,8 @@ class Spiking:
         self.space: Any = space.bind(
             inputs=self.setup.inputs,
             outputs=self.setup.outputs,
-            neurons=tuple((p.name, p.kind, p.low, p.high) for p in properties.neurons),
-            synapses=tuple((p.name, p.kind, p.low, p.high) for p in properties.synapses),
+            neurons=properties.neurons,
+            synapses=properties.synapses,
         )
         self.faults = tuple(faults)
         self.copies = copies
