@@ -17,6 +17,12 @@ def share(owner: object, name: str, value: object) -> None:
         raise ValueError(f"{_name(owner)}: `{name}` must be a number above 0 and at most 1, not {value!r}")
 
 
+def spacing(owner: object, name: str, value: object) -> None:
+    """Raises `ValueError` unless `value` is a finite number from 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 <= value < math.inf:
+        raise ValueError(f"{_name(owner)}: `{name}` must be a number from 1, not {value!r}")
+
+
 def interval(owner: object, low: float, high: float) -> None:
     """Raises `ValueError` unless a value from `low` to `high` can be encoded."""
     if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vilfredo.spiking import options
-from vilfredo.spiking.encoders.encoder import Code, burst
+from vilfredo.spiking.encoders.encoder import Code, bursts
 
 
 @dataclass(frozen=True)
@@ -22,21 +22,21 @@ class Argyle:
 
     neurons: int = 4
     spikes: int = 8
-    interval: int = 3
+    interval: float = 3
     value: float = 1.0
 
     def __post_init__(self) -> None:
         options.whole(self, "neurons", self.neurons, 2)
         options.whole(self, "spikes", self.spikes, 1)
-        options.whole(self, "interval", self.interval, 1)
+        options.spacing(self, "interval", self.interval)
         options.share(self, "value", self.value)
 
     def code(self, low: float, high: float) -> Code:
         options.interval(self, low, high)
-        window = (self.spikes - 1) * self.interval + 1
-        charge = np.zeros(((self.neurons - 1) * self.spikes, self.neurons, window))
+        trains = bursts(self.spikes, self.interval, self.value)
+        charge = np.zeros(((self.neurons - 1) * self.spikes, self.neurons, trains.shape[1]))
         for region in range(len(charge)):
             place, above = divmod(region, self.spikes)
-            charge[region, place] = burst(self.spikes - above, self.interval, window, self.value)
-            charge[region, place + 1] = burst(above + 1, self.interval, window, self.value)
+            charge[region, place] = trains[self.spikes - above]
+            charge[region, place + 1] = trains[above + 1]
         return Code(low, high, "floor", charge)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vilfredo.spiking import options
-from vilfredo.spiking.encoders.encoder import Code, burst
+from vilfredo.spiking.encoders.encoder import Code, bursts
 
 
 @dataclass(frozen=True)
@@ -25,22 +25,22 @@ class Binning:
 
     bins: int = 4
     spikes: int = 1
-    interval: int = 3
+    interval: float = 3
     flip_flop: bool = False
     value: float = 1.0
 
     def __post_init__(self) -> None:
         options.whole(self, "bins", self.bins, 1)
         options.whole(self, "spikes", self.spikes, 1)
-        options.whole(self, "interval", self.interval, 1)
+        options.spacing(self, "interval", self.interval)
         options.share(self, "value", self.value)
 
     def code(self, low: float, high: float) -> Code:
         options.interval(self, low, high)
-        window = (self.spikes - 1) * self.interval + 1
-        charge = np.zeros((self.bins * self.spikes, self.bins, window))
+        trains = bursts(self.spikes, self.interval, self.value)
+        charge = np.zeros((self.bins * self.spikes, self.bins, trains.shape[1]))
         for region in range(len(charge)):
             place, above = divmod(region, self.spikes)
             count = self.spikes - above if self.flip_flop and place % 2 == 0 else above + 1
-            charge[region, place] = burst(count, self.interval, window, self.value)
+            charge[region, place] = trains[count]
         return Code(low, high, "floor", charge)

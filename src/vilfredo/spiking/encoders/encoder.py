@@ -51,8 +51,11 @@ class Encoder(Protocol):
     def code(self, low: float, high: float) -> Code: ...  # for values from low to high
 
 
-def burst(spikes: int, interval: int, window: int, value: float = 1.0) -> NDArray[np.float64]:
-    """Charges (window,) of `spikes` spikes at times 0, interval, 2 · interval, …, each of charge `value`."""
-    charge = np.zeros(window)
-    charge[: spikes * interval : interval] = value
+def bursts(spikes: int, interval: float, value: float = 1.0) -> NDArray[np.float64]:
+    """Charges (spikes + 1, window): row n has n spikes of charge `value`, at timesteps 0, interval,
+    2 · interval, … rounded (half to even)."""
+    times = np.rint(np.arange(spikes) * interval).astype(np.int64)
+    charge = np.zeros((spikes + 1, times[-1] + 1))
+    for n in range(1, spikes + 1):
+        charge[n, times[:n]] = value
     return charge

@@ -9,7 +9,7 @@ import numpy as np
 
 from vilfredo.spiking import options
 from vilfredo.spiking.encoders.binning import Binning
-from vilfredo.spiking.encoders.encoder import Code, burst
+from vilfredo.spiking.encoders.encoder import Code, bursts
 
 
 @dataclass(frozen=True)
@@ -26,22 +26,20 @@ class FlipFlop:
     """
 
     spikes: int = 8
-    interval: int = 3
+    interval: float = 3
     value: float = 1.0
 
     def __post_init__(self) -> None:
         options.whole(self, "spikes", self.spikes, 1)
-        options.whole(self, "interval", self.interval, 1)
+        options.spacing(self, "interval", self.interval)
         options.share(self, "value", self.value)
 
     def code(self, low: float, high: float) -> Code:
         options.interval(self, low, high)
         if not low < 0 < high:
             return Binning(2, self.spikes, self.interval, True, self.value).code(low, high)
-        window = (self.spikes - 1) * self.interval + 1
-        charge = np.zeros((2 * self.spikes + 1, 2, window))
-        for n in range(1, self.spikes + 1):
-            train = burst(n, self.interval, window, self.value)
-            charge[self.spikes - n, 0] = train
-            charge[self.spikes + n, 1] = train
+        trains = bursts(self.spikes, self.interval, self.value)
+        charge = np.zeros((2 * self.spikes + 1, 2, trains.shape[1]))
+        charge[: self.spikes + 1, 0] = trains[::-1]
+        charge[self.spikes :, 1] = trains
         return Code(low, high, "signed", charge)

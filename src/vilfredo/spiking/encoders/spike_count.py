@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from vilfredo.spiking import options
-from vilfredo.spiking.encoders.encoder import Code, burst
+from vilfredo.spiking.encoders.encoder import Code, bursts
 
 
 @dataclass(frozen=True)
@@ -21,16 +19,14 @@ class SpikeCount:
     """
 
     spikes: int = 8
-    interval: int = 3
+    interval: float = 3
     value: float = 1.0
 
     def __post_init__(self) -> None:
         options.whole(self, "spikes", self.spikes, 1)
-        options.whole(self, "interval", self.interval, 1)
+        options.spacing(self, "interval", self.interval)
         options.share(self, "value", self.value)
 
     def code(self, low: float, high: float) -> Code:
         options.interval(self, low, high)
-        window = (self.spikes - 1) * self.interval + 1
-        trains = [burst(n, self.interval, window, self.value) for n in range(self.spikes + 1)]
-        return Code(low, high, "floor", np.stack(trains)[:, None])
+        return Code(low, high, "floor", bursts(self.spikes, self.interval, self.value)[:, None])
