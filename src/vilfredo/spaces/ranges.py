@@ -139,8 +139,10 @@ def scaled(values: NDArray[np.float64], ranges: Sequence[Range]) -> NDArray[np.f
 
 def summary(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean, twice the standard deviation and quartiles of each column; 0.5 where there are no rows."""
-    if len(values) == 0:
+    count = len(values)
+    if count == 0:
         return np.full(7 * values.shape[1], 0.5)
-    ordered = np.sort(values, axis=0)
-    quartiles = ordered[np.round(_QUARTILES * (len(values) - 1)).astype(np.int64)]
-    return np.concatenate([values.mean(axis=0), 2 * values.std(axis=0), quartiles.ravel()])
+    quartiles = np.sort(values, axis=0)[np.rint(_QUARTILES * (count - 1)).astype(np.int64)]
+    mean = values.sum(axis=0) / count
+    spread = np.sqrt(((values - mean) ** 2).sum(axis=0) / count)
+    return np.concatenate([mean, 2 * spread, quartiles.ravel()])

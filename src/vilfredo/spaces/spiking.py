@@ -22,7 +22,7 @@ Row: TypeAlias = list[Any]  # one neuron [id, values…] or synapse [from, to, v
 Uniform: TypeAlias = Callable[[], float]  # the next of a stream of numbers in [0, 1)
 
 _TRIES = 40
-_DEGREES = np.array([0, 1, 2, 3, 5, 9, 2**31])  # borders of the bins of degree histograms
+_BINS = np.array([0, 1, 2, 3, 3, 4, 4, 4, 4, 5])  # of the histogram, by degree: 0, 1, 2, 3–4, 5–8, 9 and more
 _ENDS = 64  # inputs and outputs that are encoded one by one
 
 
@@ -287,9 +287,7 @@ class Spiking:
             raise Impossible("synapse {} -> {} is there twice".format(*twice(pairs)))
         if not ids.issuperset([a for a, _ in pairs]) or not ids.issuperset([b for _, b in pairs]):
             a, b = next(pair for pair in pairs if not ids.issuperset(pair))
-            raise Impossible(
-                f"synapse {a} -> {b} ends at neuron {a if a not in ids else b}, which is not there"
-            )
+            raise Impossible(f"synapse {a} -> {b}: there is no neuron {a if a not in ids else b}")
         most_neurons, most_synapses = self.limits
         if len(neurons) > most_neurons:
             raise Impossible(f"there are {len(neurons)} neurons, more than max_nodes = {most_neurons}")
@@ -303,17 +301,20 @@ class Spiking:
 
         Shape (d,), which depends on the fields alone; in [0, 1].
         """
-        neurons = np.array(sorted(genome["neurons"]), dtype=np.float64).reshape(-1, 1 + len(self.neurons))
-        synapses = np.array(genome["synapses"], dtype=np.float64).reshape(-1, 2 + len(self.synapses))
+        rows, edges = sorted(genome["neurons"]), sorted(genome["synapses"])
+        neurons = np.array(rows, dtype=np.float64).reshape(-1, 1 + len(self.neurons))
+        synapses = np.array(edges, dtype=np.float64).reshape(-1, 2 + len(self.synapses))
         n, s = len(neurons), len(synapses)
-        source = np.searchsorted(neurons[:, 0], synapses[:, 0])
-        target = np.searchsorted(neurons[:, 0], synapses[:, 1])
+        if rows[-1][0] == n - 1:
+            source, target = synapses[:, :2].T.astype(np.int64)
+        else:
+            source, target = np.searchsorted(neurons[:, 0], synapses[:, :2]).T
         ours, theirs = scaled(neurons[:, 1:], self.neurons), scaled(synapses[:, 2:], self.synapses)
         leaving, arriving = np.bincount(source, minlength=n), np.bincount(target, minlength=n)
         ends = self.inputs + self.outputs
         most_neurons, most_synapses = self.limits
-        edges = np.array([self.inputs, ends])
-        kinds = 3 * np.searchsorted(edges, source, "right") + np.searchsorted(edges, target, "right")
+        kind = np.full(n, 2)
+        kind[: self.inputs], kind[self.inputs : ends] = 0, 1
         parts = [
             np.array(
                 [
@@ -323,9 +324,9 @@ class Spiking:
             ),
             summary(ours),
             summary(theirs),
-            np.histogram(leaving, _DEGREES)[0] / n,
-            np.histogram(arriving, _DEGREES)[0] / n,
-            np.bincount(kinds, minlength=9) / max(s, 1),
+            np.bincount(_BINS[np.minimum(leaving, 9)], minlength=6) / n,
+            np.bincount(_BINS[np.minimum(arriving, 9)], minlength=6) / n,
+            np.bincount(3 * kind[source] + kind[target], minlength=9) / max(s, 1),
         ]
         shown = min(ends, _ENDS)
         for here, degree in ((source, leaving), (target, arriving)):
@@ -334,7 +335,7 @@ class Spiking:
                 sums = np.bincount(here, weights=theirs[:, 0], minlength=n)[:shown]
                 parts.append(np.where(degree[:shown] > 0, sums / np.maximum(degree[:shown], 1), 0.5))
         parts.append(ours[:shown].ravel())
-        return np.asarray(np.clip(np.concatenate(parts), 0.0, 1.0))
+        return np.asarray(np.minimum(np.maximum(np.concatenate(parts), 0.0), 1.0))
 
 
 _Change: TypeAlias = Callable[[Spiking, list[Row], list[Row], Uniform], bool]
@@ -423,9 +424,7 @@ def _check_counts(space: Spiking) -> None:
             f"more than max_nodes = {space.max_nodes}; start with fewer or allow more"
         )
     if space.max_edges is not None and (space.starting_edges or 0) > space.max_edges:
-        raise ValueError(
-            f"starting_edges = {space.starting_edges} are more than max_edges = {space.max_edges}"
-        )
+        raise ValueError(f"starting_edges = {space.starting_edges}, but max_edges = {space.max_edges}")
 
 
 def _shares(option: str, given: Mapping[str, float] | None, items: Sequence[Range]) -> list[float]:
