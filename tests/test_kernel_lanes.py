@@ -1,0 +1,206 @@
+"""Networks in lanes do what the text of `Program` says, and what the kernel for one network does."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("numba", reason="needs the extra spiking")
+
+from vilfredo.spiking.kernels import dense, lanes
+from vilfredo.spiking.program import Program
+
+
+def interpret(
+    program: Program,
+    weight: np.ndarray[Any, Any],
+    threshold: np.ndarray[Any, Any],
+    delay: np.ndarray[Any, Any],
+    charges: np.ndarray[Any, Any],
+    steps: int,
+) -> tuple[list[int], list[int]]:
+    """Spikes of each neuron and the first firing of each output; slowly, word for word."""
+    n = program.size
+    arriving: list[dict[int, list[float]]] = [{} for _ in range(n)]
+    charge, last = [0.0] * n, [-(10**9)] * n
+    counts, first = [0] * n, [-1] * n
+    for t in range(steps):
+        fired = []
+        for i in range(n):
+            got = arriving[i].pop(t, [])
+            for port, neuron in enumerate(program.inputs):
+                if neuron == i and t < charges.shape[1] and charges[port, t]:
+                    got.append(float(charges[port, t]))
+            x = 0.0
+            for one in got:
+                x += one
+            resting = program.refractory > 0 and t - last[i] < program.refractory + 1
+            if resting:
+                x = 0.0
+            c = charge[i] + x
+            if program.wrap:
+                c = (c + 128) % 256 - 128
+            if not resting and c >= threshold[i] and (got or not program.lazy):
+                fired.append(i)
+                counts[i] += 1
+                last[i] = t
+                if first[i] < 0:
+                    first[i] = t
+                c = c - threshold[i] if program.soft else 0.0
+            elif program.leak[i]:
+                c = 0.0
+            if len(program.decay):
+                c *= program.decay[i]
+            charge[i] = max(c, program.floor)
+        for i in fired:
+            for k in range(program.first[i], program.first[i + 1]):
+                arriving[program.target[k]].setdefault(t + int(delay[k]), []).append(float(weight[k]))
+    return counts, [first[i] for i in program.outputs]
+
+
+def random_program(
+    rng: np.random.Generator, n: int, s: int, exact: bool, reach: float, **flags: Any
+) -> Program:
+    pairs = np.sort(rng.choice(n * n, s, replace=False))
+    source, target = pairs // n, pairs % n
+    first = np.zeros(n + 1, np.int64)
+    np.cumsum(np.bincount(source, minlength=n), out=first[1:])
+    weight, threshold = rng.uniform(-reach, reach, s), rng.uniform(-0.1 * reach, reach, n)
+    if exact:
+        weight, threshold = np.round(weight), np.ceil(threshold)
+    decay = rng.uniform(0.5, 1.0, n) if not exact and rng.random() < 0.5 else np.ones(0)
+    return Program(
+        numbers=np.arange(n),
+        threshold=threshold,
+        leak=rng.random(n) < 0.3,
+        first=first,
+        target=target,
+        delay=rng.integers(1, 8, s),
+        weight=weight,
+        origin=np.arange(s),
+        inputs=rng.permutation(n)[: rng.integers(1, n + 1)],
+        outputs=rng.permutation(n)[: rng.integers(1, n + 1)],
+        exact=exact,
+        decay=decay,
+        one=float(reach),
+        **flags,
+    )
+
+
+def compare(
+    programs: list[Program],
+    rng: np.random.Generator,
+    copies: int,
+    samples: int,
+    window: int,
+    steps: int,
+    faults: tuple[bool, bool, bool],
+) -> None:
+    def perturbed(which: bool, name: str) -> list[Any] | None:
+        if not which:
+            return None
+        out = []
+        for program in programs:
+            rows = np.repeat(getattr(program, name)[None], copies, axis=0)
+            if name == "delay":
+                rows = rows + rng.integers(0, 3, rows.shape)
+            else:
+                rows = rows + np.round(rng.normal(0, 2, rows.shape))
+                if name == "threshold":
+                    rows[rng.random(rows.shape) < 0.1] = np.inf
+            out.append(rows)
+        return out
+
+    weights, thresholds, delays = (
+        perturbed(which, name) for which, name in zip(faults, ("weight", "threshold", "delay"), strict=True)
+    )
+    copies = copies if any(faults) else 1
+    charges = []
+    for program in programs:
+        given = rng.uniform(-1, 1, (samples, len(program.inputs), window)) * program.one
+        if program.exact:
+            given = np.round(given)
+        given[rng.random(given.shape) < 0.6] = 0
+        charges.append(given)
+    population = lanes.pack(programs, weights, thresholds, delays, repeat=samples)
+    assert population.lanes == copies * samples
+    found = lanes.run(population, charges, steps)
+    for k, program in enumerate(programs):
+        assert found[k].counts.shape == (copies * samples, program.size)
+        for lane in range(copies * samples):
+            copy, sample = divmod(lane, samples)
+            weight = program.weight if weights is None else weights[k][copy]
+            threshold = program.threshold if thresholds is None else thresholds[k][copy]
+            delay = program.delay if delays is None else delays[k][copy]
+            counts, first = interpret(program, weight, threshold, delay, charges[k][sample], steps)
+            assert found[k].counts[lane].tolist() == counts, (k, lane)
+            assert found[k].first[lane].tolist() == first
+            assert found[k].synops[lane] == np.dot(counts, np.diff(program.first))
+            assert found[k].steps[lane] == steps
+            if lane < 3:
+                one = replace(program, weight=weight, threshold=threshold, delay=delay)
+                port, time = np.nonzero(charges[k][sample])
+                events = dense.Events(time, program.inputs[port], charges[k][sample][port, time])
+                alone = dense.run(
+                    one,
+                    dense.start(one),
+                    dense.Events(*(part[events.time < steps] for part in events)),
+                    steps,
+                )
+                assert alone.counts.tolist() == counts
+                assert alone.first[program.outputs].tolist() == first
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32),
+    exact=st.booleans(),
+    lazy=st.booleans(),
+    soft=st.booleans(),
+    refractory=st.sampled_from([0, 0, 1, 3]),
+    floor=st.sampled_from([-np.inf, -7.0, -1.0, 0.0]),
+    wrap=st.booleans(),
+    reach=st.sampled_from([7.0, 127.0, 1023.0]),
+    copies=st.sampled_from([1, 2, 5]),
+    samples=st.sampled_from([1, 3, 30]),
+    faults=st.tuples(st.booleans(), st.booleans(), st.booleans()),
+)
+def test_random_programs(
+    seed: int,
+    exact: bool,
+    lazy: bool,
+    soft: bool,
+    refractory: int,
+    floor: float,
+    wrap: bool,
+    reach: float,
+    copies: int,
+    samples: int,
+    faults: tuple[bool, bool, bool],
+) -> None:
+    rng = np.random.default_rng(seed)
+    programs = []
+    for _ in range(2):
+        n = int(rng.integers(1, 7))
+        s = int(rng.integers(0, n * n + 1))
+        programs.append(
+            random_program(
+                rng,
+                n,
+                s,
+                exact,
+                reach,
+                lazy=lazy,
+                soft=soft,
+                refractory=refractory,
+                floor=floor,
+                wrap=wrap and exact,
+            )
+        )
+    window = int(rng.integers(0, 12))
+    compare(programs, rng, copies, samples, window, int(rng.integers(0, 20)), faults)
