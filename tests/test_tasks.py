@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -104,6 +105,27 @@ def test_samples_are_in_range_and_labels_are_classes(name: str) -> None:
     assert np.all((x.min(axis=0) == low) & ((x.max(axis=0) == high) | (x.max(axis=0) == low)))
     with pytest.raises(ValueError, match="has the splits 'search' and 'test', not 'validation'"):
         task.samples("validation")
+
+
+# -- the page -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("part", "use"), [(part, use) for part in ("task", "encoder", "decoder") for use in names.known(part)]
+)
+def test_every_part_and_its_options_are_on_the_page(part: str, use: str) -> None:
+    page = Path(__file__).resolve().parents[1] / "docs" / "tasks.md"
+    above = {"task": "Tasks", "encoder": "Encoders", "decoder": "Decoders"}[part]
+    chapters = re.split(r"^## ", page.read_text(encoding="utf-8"), flags=re.M)
+    chapter = next(text for text in chapters if text.startswith(f"{above}\n"))
+    sections = {text.partition("\n")[0]: text for text in chapter.split("\n### ")[1:]}
+    assert f"`{use}`" in sections, f"docs/tasks.md has no section of the {part} {use}"
+    if use in SKLEARN:
+        pytest.importorskip("sklearn")
+    elif part == "task" and use not in ("bars_and_stripes", "logic", "xor"):
+        pytest.importorskip("gymnasium")
+    for option in names.parameters(names.find(part, use)):
+        assert f"`{option}`" in sections[f"`{use}`"], f"docs/tasks.md does not describe {option} of {use}"
 
 
 # -- cart and pole --------------------------------------------------------------------------------
