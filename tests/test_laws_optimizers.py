@@ -30,7 +30,7 @@ def _example(module: str, name: str, **options: object) -> Make:
 
 EXAMPLES: dict[str, Make] = {
     "eons": _example(
-        "eons", "Eons", population_size=8, num_best=4, tournament_size_factor=0.5, selection="pareto"
+        "eons", "Eons", population_size=16, num_best=10, tournament_size_factor=0.3, selection="pareto"
     ),
     "random": _example("random", "Random"),
     "nsga2": _example("nsga2", "NSGA2", population=8),

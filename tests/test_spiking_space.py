@@ -146,7 +146,7 @@ def test_mutations_come_as_often_as_their_rates_say() -> None:
 
 def test_rates_are_options() -> None:
     rng = np.random.default_rng(0)
-    only = {
+    only: dict[str, dict[str, Any]] = {
         "add_node": {"add_node_rate": 1.0},
         "delete_node": {"delete_node_rate": 0.1},
         "add_edge": {"add_edge_rate": 3.0},
@@ -317,7 +317,7 @@ def test_order_and_numbers_of_hidden_neurons_do_not_matter(seed: int) -> None:
         "synapses": [[new[row[0]], new[row[1]], *row[2:]] for row in genome["synapses"]],
     }
     for rows in other.values():
-        rng.shuffle(rows)  # type: ignore[arg-type]
+        rng.shuffle(rows)
     before = copy.deepcopy(other)
     made.check(other)
     assert made.canonical(other) == made.canonical(genome)

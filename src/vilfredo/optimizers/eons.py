@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from bisect import bisect_right
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -34,12 +35,14 @@ RENEW = "renew"
 class Pool:
     """Who can be a parent in one generation, the best first.
 
-    `first` and `last` (exclusive) are where those that are as good as member i begin and end.
+    `first` and `last` (exclusive) are where those that are as good as member i begin and end, `chances` the
+    probability that the best of a tournament is member i or a better one.
     """
 
     trials: tuple[Trial, ...] = ()
     first: tuple[int, ...] = ()
     last: tuple[int, ...] = ()
+    chances: tuple[float, ...] = ()
     elites: tuple[int, ...] = ()  # numbers of those that stay for the next pool
 
 
@@ -181,15 +184,13 @@ class Eons:
         return Work(self.space.mutate(mother.genome, rng), (mother.number,), "mutate")
 
     def _winner(self, pool: Pool, u: float, v: float, w: float) -> Trial:
-        """Of a tournament by three uniform numbers. The best of k members drawn (with replacement) is
-        where the least of k uniform numbers says; which of those as good as it, is left to chance."""
-        count = len(pool.trials)
+        """Of a tournament, by three uniform numbers. Of members that are as good as the best of it, chance
+        takes one."""
         if v < self.tournament_best_net_factor:
-            size = max(1, round(self.tournament_size_factor * count))
-            best = min(int(-math.expm1(math.log1p(-u) / size) * count), count - 1)
+            best = bisect_right(pool.chances, u)
             first, last = pool.first[best], pool.last[best]
             return pool.trials[first + int(w * (last - first))]
-        return pool.trials[int(w * count)]
+        return pool.trials[int(w * len(pool.trials))]
 
     # -- renewing ---------------------------------------------------------------------------------
 
@@ -243,7 +244,10 @@ class Eons:
         """The parents of a generation; None while something that decides on them is not told."""
         while len(self._pools) <= generation:
             before = len(self._pools) - 1
-            if self._told.get(before, 0) < self.population_size or any(self._to_renew(before)):
+            if (
+                self._told.get(before, 0) < self.population_size
+                or next(self._to_renew(before), None) is not None
+            ):
                 return None
             first = before * self.population_size
             members = {*range(first, first + self.population_size), *self._pools[before].elites}
@@ -264,8 +268,10 @@ class Eons:
         new = np.flatnonzero(np.concatenate(([True], (grades[1:] != grades[:-1]).any(axis=1), [True])))
         sizes = np.diff(new)
         trials = tuple(self._trials[alive[row].number] for row in rows[order])
+        count = len(trials)
         return Pool(
             trials=trials,
+            chances=_chances(count, max(1, round(self.tournament_size_factor * count))),
             first=tuple(np.repeat(new[:-1], sizes).tolist()),
             last=tuple(np.repeat(new[1:], sizes).tolist()),
             elites=tuple(trial.number for trial in trials[: self.num_best]),
@@ -293,6 +299,13 @@ class Eons:
             grades = np.stack([ranks, -distance], axis=1)
         order = np.lexsort((ages, *grades.T[::-1]))
         return order, grades[order]
+
+
+def _chances(count: int, size: int) -> tuple[float, ...]:
+    """The probability that the first of `size` different ones of `count` is number 0, 1 or earlier, …"""
+    places = np.arange(count)
+    worse = np.cumprod(np.maximum(count - size - places, 0) / (count - places))
+    return tuple((1.0 - worse).tolist())
 
 
 def _measured(trial: Trial, noise: int) -> bool:
