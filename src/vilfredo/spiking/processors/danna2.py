@@ -139,8 +139,8 @@ class Processor(Driver):
                 a, b = network.source[long[0]], network.target[long[0]]
                 found = "" if p.placement == "coordinates" else "; no placement was found"
                 raise NetworkError(
-                    f"synapse {ids[a]} -> {ids[b]} has no place: it would go from element "
-                    f"({column[a]}, {row[a]}) to ({column[b]}, {row[b]}), but an element reaches {p.reach}{found}"
+                    f"synapse {ids[a]} -> {ids[b]} has no place: it would go from element ({column[a]}, "
+                    f"{row[a]}) to ({column[b]}, {row[b]}), and an element reaches {p.reach}{found}"
                 )
         return Placement(column, row)
 
