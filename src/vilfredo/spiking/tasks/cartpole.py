@@ -40,6 +40,8 @@ class Pole(CartPoleEnv):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Gymnasium's `reset`, from within this setting's bounds; `options` may have Gymnasium's "low" and
+        "high" instead."""
         seen, facts = super().reset(seed=seed, options=options)
         if options is None:
             # Gymnasium's own draw is taken back: it has other bounds.
@@ -49,6 +51,7 @@ class Pole(CartPoleEnv):
         return seen, facts
 
     def step(self, action: Any) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Gymnasium's `step`; the reward is always 1."""
         if self.state is None:
             raise ValueError("an episode begins with reset()")
         position, speed, angle, spin = self.state.tolist()
