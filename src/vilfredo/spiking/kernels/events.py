@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo.spiking.kernels.dense import Run
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.network import Floats, Ints
+from vilfredo.spiking.program import Activity
 
 # places in `State.marks`
 SLOT, FREE, ROOM, DRAWN, SPARE, FIRING, EVENT, ARRIVED, SPIKES, SYNOPS = range(10)
@@ -156,6 +158,124 @@ def run(circuit: Circuit, state: State, steps: int, record: bool) -> Run:
     _settle(circuit.leak, circuit.floor, state.charge)
     fired_at, fired = (np.concatenate([part[side] for part in parts]) for side in (0, 1))
     return Run(counts, first, last, steps, int(marks[SYNOPS]), fired_at, fired)
+
+
+def run_many(
+    circuits: Sequence[Circuit],
+    states: Sequence[State],
+    weights: Sequence[Floats],
+    thresholds: Sequence[Floats],
+    delays: Sequence[Ints],
+    steps: int,
+) -> list[Activity]:
+    """Networks with K rows of weights (K, s), thresholds (K, n) and delays (K or 1, s) for `steps` timesteps,
+    all at once; `states` are at rest, with their inputs. In the results, `first` is of all neurons."""
+    copies = len(weights[0])
+    at_neuron = _starts([len(circuit.threshold) for circuit in circuits])
+    at_synapse = _starts([len(circuit.target) for circuit in circuits])
+    at_input = _starts([len(state.waiting[0]) for state in states])
+    times, neurons, charges = (np.concatenate([s.waiting[part] for s in states]) for part in range(3))
+    counts = np.zeros((copies, at_neuron[-1]), np.int64)
+    first = np.full((copies, at_neuron[-1]), -1)
+    synops = np.zeros((copies, len(circuits)), np.int64)
+    _together(
+        steps, copies, at_neuron, at_synapse, at_input,
+        np.concatenate([c.first for c in circuits]), np.concatenate([c.target for c in circuits]),
+        np.concatenate([np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)], axis=1),
+        np.concatenate(weights, axis=1), np.concatenate([c.spread for c in circuits]), circuits[0].noisy,
+        np.concatenate(thresholds, axis=1), np.concatenate([c.leak for c in circuits]),
+        circuits[0].floor, circuits[0].ravens,
+        times, neurons, charges, np.array([s.key for s in states]), np.array([s.marks for s in states]),
+        np.array([s.spare for s in states]), counts, first, synops,
+    )  # fmt: skip
+    cut = at_neuron[1:-1]
+    parts = zip(np.split(counts, cut, axis=1), np.split(first, cut, axis=1), synops.T, strict=True)
+    return [Activity(some, when, np.full(copies, steps), sent) for some, when, sent in parts]
+
+
+def _starts(sizes: Sequence[int]) -> Ints:
+    return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+@jit(error_model="numpy", parallel=True)
+def _together(
+    steps: int,
+    copies: int,
+    at_neuron: Ints,
+    at_synapse: Ints,
+    at_input: Ints,
+    first: Ints,
+    target: Ints,
+    delay: Ints,
+    weight: Floats,
+    spread: Floats,
+    noisy: bool,
+    threshold: Floats,
+    leak: NDArray[np.bool_],
+    floor: float,
+    ravens: bool,
+    times: Ints,
+    neurons: Ints,
+    charges: Floats,
+    keys: NDArray[np.uint32],
+    marked: Ints,
+    spares: Floats,
+    counts: Ints,
+    firsts: Ints,
+    synops: Ints,
+) -> None:
+    for job in numba.prange((len(at_neuron) - 1) * copies):
+        p, k = job // copies, job % copies
+        a, b, s, e = at_neuron[p], at_neuron[p + 1], at_synapse[p], at_synapse[p + 1]
+        i, j = at_input[p], at_input[p + 1]
+        synops[k, p] = _alone(
+            steps, first[a + p : b + p + 1], target[s:e], delay[k, s:e], weight[k, s:e], spread[s:e], noisy,
+            threshold[k, a:b], leak[a:b], floor, ravens, times[i:j], neurons[i:j], charges[i:j],
+            keys[p], marked[p], spares[p], counts[k, a:b], firsts[k, a:b],
+        )  # fmt: skip
+
+
+@jit(error_model="numpy")
+def _alone(
+    steps: int,
+    first: Ints,
+    target: Ints,
+    delay: Ints,
+    weight: Floats,
+    spread: Floats,
+    noisy: bool,
+    threshold: Floats,
+    leak: NDArray[np.bool_],
+    floor: float,
+    ravens: bool,
+    times: Ints,
+    neurons: Ints,
+    charges: Floats,
+    key: NDArray[np.uint32],
+    marks: Ints,
+    spare: Floats,
+    counts: Ints,
+    firsts: Ints,
+) -> Any:
+    """One copy of one network from rest; how much its synapses delivered."""
+    n, slots, room = len(threshold), 2, 2 * len(target) + len(threshold) + 16
+    for synapse in range(len(target)):
+        slots = max(slots, delay[synapse] + 1)
+    key, marks, spare = key.copy(), marks.copy(), spare.copy()
+    marks[FREE], marks[ROOM], marks[SLOT], marks[EVENT] = 0, room, 0, 0
+    link, who, value = np.arange(1, room + 1), np.zeros(room, np.int64), np.zeros(room)
+    head, tail, none = np.full(slots, -1), np.full(slots, -1), np.zeros(0, np.int64)
+    charge, firing, checked = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
+    last, done = np.zeros(n, np.int64), 0
+    while done < steps:
+        done = _advance(
+            done, steps, first, target, delay, weight, spread, noisy, threshold, leak, floor, ravens,
+            charge, head, tail, link, who, value, marks, times, neurons, charges,
+            key, spare, firing, checked, counts, firsts, last, none, none,
+        )  # fmt: skip
+        if done < steps:
+            link, who, value = _grown(link, who, value, marks, len(target) + len(times))
+    return marks[SYNOPS]
 
 
 @jit(error_model="numpy")

@@ -9,18 +9,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 
-from vilfredo.spiking import limits, parameters
+from vilfredo.protocols import Fault
+from vilfredo.spiking import limits, parameters, population
+from vilfredo.spiking.copies import copies as perturbed
 from vilfredo.spiking.costs import Cost, chip, cost_of
 from vilfredo.spiking.kernels import dense
+from vilfredo.spiking.lowering import Engine, Lowered, lower
 from vilfredo.spiking.network import Floats, Ints, NetworkError, Properties, Property, SpikingNetwork
 from vilfredo.spiking.program import Activity, Program
 from vilfredo.trial import JSON
 
+__all__ = ["AnySpike", "Driver", "Engine", "Lowered", "Spike", "lower"]
 TYPES = {"int": 73, "float": 68, "bool": 66}  # how TENNLab's JSON calls them
 
 
@@ -36,15 +40,21 @@ class Spike(NamedTuple):
 AnySpike: TypeAlias = "Spike | tuple[int, float, float]"
 
 
-class Engine(Protocol):
-    """One loaded network at work. Neurons are positions in ascending order of their numbers."""
+@dataclass(frozen=True, eq=False)
+class Addresses:
+    """How the neurons of a network are called."""
 
-    @property
-    def accumulates(self) -> int: ...  # charges that arrived since the network was loaded, those of 0, too
-    def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None: ...
-    def run(self, steps: int, record: bool) -> dense.Run: ...
-    def charges(self) -> Floats: ...
-    def reset(self) -> None: ...  # at rest, time 0
+    numbers: tuple[int, ...]  # ascending
+    place: Mapping[int, int]  # of a number among them
+    inputs: frozenset[int]  # numbers
+    outputs: tuple[int, ...]  # places
+
+    @classmethod
+    def of(cls, network: SpikingNetwork) -> Addresses:
+        numbers = tuple(sorted(network.ids.tolist()))
+        place = {number: i for i, number in enumerate(numbers)}
+        inputs, outputs = (network.ids[ends].tolist() for ends in (network.inputs, network.outputs))
+        return cls(numbers, place, frozenset(inputs), tuple(place[number] for number in outputs))
 
 
 @dataclass(eq=False)
@@ -52,10 +62,7 @@ class Loaded:
     """A network on the processor, and what its last run came to."""
 
     network: SpikingNetwork
-    numbers: tuple[int, ...]  # of the neurons, ascending
-    place: Mapping[int, int]  # of a neuron's number among them
-    inputs: frozenset[int]  # neurons' numbers
-    outputs: tuple[int, ...]  # places
+    names: Addresses
     engine: Engine
     tracked: set[int]  # places
     run: dense.Run | None = None
@@ -111,6 +118,37 @@ class Driver(ABC):
         none."""
         return np.repeat(program.weight[None], copies, axis=0)
 
+    def cells(self, network: SpikingNetwork) -> Program:
+        """The program whose weights, thresholds and delays are in the cells that faults act on."""
+        return self.program(network)
+
+    def copy(
+        self, network: SpikingNetwork, program: Program, weight: Floats, threshold: Floats, delay: Ints
+    ) -> Engine:
+        """A copy of a network at work, with other contents of its `cells`, which are `program`."""
+        return Lowered(replace(program, weight=weight, threshold=threshold, delay=delay))
+
+    def perturbed_engines(
+        self, network: SpikingNetwork, faults: Sequence[Fault], count: int, rng: np.random.Generator
+    ) -> list[Engine]:
+        """Copies of a network at work, each on a device of its own with its own draw of the faults."""
+        program = self.cells(network)
+        made = perturbed(program, faults, count, rng, self.device_weights(program, count, rng))
+        delays = [program.delay] * count if made.delays is None else made.delays
+        rows = zip(made.weights, made.thresholds, delays, strict=True)
+        return [self.copy(network, program, *row) for row in rows]
+
+    def run_together(
+        self,
+        networks: Sequence[SpikingNetwork],
+        cells: Sequence[population.Cells],
+        entries: Sequence[population.Entries],
+        steps: int,
+    ) -> list[Activity]:
+        """Networks with the contents of their cells, all in one compiled call, from rest; one `Activity`
+        each, whose `first` is of all neurons."""
+        return population.in_lanes(self, networks, cells, entries, steps)
+
     def cost(self, program: Program, activity: Activity) -> Cost:
         """Energy and time of these runs, with the range that published constants leave."""
         return cost_of(chip(self.chip), program, activity)
@@ -128,9 +166,13 @@ class Driver(ABC):
         """The charge that a normalised input of 1 gives."""
         return 1.0
 
+    def shown(self, counts: Ints) -> Ints:
+        """What the processor's counters show of so many firings."""
+        return counts
+
     def seen(self, run: dense.Run) -> dense.Run:
-        """What the processor's counters show of a run."""
-        return run
+        """What the processor shows of a run."""
+        return replace(run, counts=self.shown(run.counts))
 
     def check(self, network: SpikingNetwork) -> None:
         """Raise `NetworkError` naming the neuron or synapse that this processor cannot hold."""
@@ -146,18 +188,9 @@ class Driver(ABC):
                 "read TENNLab files with SpikingNetwork.from_tennlab"
             )
         self.check(network)
-        order = np.argsort(network.ids, kind="stable")
-        numbers = tuple(network.ids[order].tolist())
-        place = {number: i for i, number in enumerate(numbers)}
-        self._networks[network_id] = Loaded(
-            network,
-            numbers,
-            place,
-            frozenset(network.ids[network.inputs].tolist()),
-            tuple(place[number] for number in network.ids[network.outputs].tolist()),
-            self.engine(network),
-            set(range(len(numbers))),
-        )
+        names = Addresses.of(network)
+        tracked = set(range(len(names.numbers)))
+        self._networks[network_id] = Loaded(network, names, self.engine(network), tracked)
         return True
 
     def load_networks(self, networks: Sequence[SpikingNetwork]) -> bool:
@@ -190,32 +223,38 @@ class Driver(ABC):
         beyond its end wait for later runs. A normalised value from 0 to 1 is a share of the processor's full
         input; otherwise the value is the charge. All are applied or, after a `ValueError`, none."""
         it = self._loaded(network_id)
+        it.engine.give(*self.entries(it.names, spikes, normalized))
+
+    def entries(
+        self, names: Addresses, spikes: Sequence[AnySpike], normalized: bool = True
+    ) -> tuple[list[int], list[int], list[float]]:
+        """Neurons, times and charges for an engine. Raises `ValueError` for the first spike that cannot
+        be."""
         neurons, times, charges = [], [], []
         for spike in spikes:
             try:
                 number, time, value = spike
-                if number not in it.inputs or time < 0 or time != int(time) or value != value:
+                if number not in names.inputs or not 0 <= time < self.horizon or time != int(time):
                     raise ValueError
-                if (normalized and not self.lowest <= value <= 1) or abs(value) == np.inf:
+                if not abs(value) < np.inf or (normalized and not self.lowest <= value <= 1):
                     raise ValueError
                 charges.append(self.entry(value, normalized))
-                neurons.append(it.place[number])
+                neurons.append(names.place[number])
                 times.append(int(time))
             except (ValueError, TypeError, OverflowError):
-                raise ValueError(self._refused(it, spike, normalized)) from None
-        if neurons:
-            it.engine.give(neurons, times, charges)
+                raise ValueError(self._refused(names, spike, normalized)) from None
+        return neurons, times, charges
 
-    def _refused(self, it: Loaded, spike: Any, normalized: bool) -> str:
+    def _refused(self, names: Addresses, spike: Any, normalized: bool) -> str:
         """What is wrong with a spike, in one sentence."""
         try:
             number, time, value = spike
         except (TypeError, ValueError):
             return f"a spike is (neuron's number, time, value), not {spike!r}"
-        if number not in it.place:
+        if not _number(number) or number not in names.place:
             return f"spike to neuron {number}, which is not in the network"
-        if number not in it.inputs:
-            return f"spike to neuron {number}, which is no input; inputs are {_some(sorted(it.inputs))}"
+        if number not in names.inputs:
+            return f"spike to neuron {number}, which is no input; inputs are {_some(sorted(names.inputs))}"
         if not _number(time) or time != time or abs(time) == np.inf or time != int(time):
             return f"spike to neuron {number} at time {time!r}, which is no whole timestep"
         if time < 0:
@@ -257,6 +296,27 @@ class Driver(ABC):
         """Timesteps since the network was loaded or `clear_activity` was called."""
         return float(self._loaded(network_id).time)
 
+    def run_population(
+        self,
+        networks: Sequence[SpikingNetwork],
+        inputs: Sequence[Any],
+        steps: float,
+        copies: int = 1,
+        faults: Sequence[Fault] = (),
+        seed: int = 0,
+        normalized: bool = True,
+    ) -> population.Population:
+        """Run P networks with K = `copies` perturbed copies of each, all from rest and in one compiled
+        parallel call; networks that are loaded are left alone. Each result is the one of `load_network`,
+        `apply_spikes` and `run`, bit for bit.
+
+        `inputs` are spikes (neuron's number, time, value) for all networks, or a list of spikes for each.
+        Copies have the processor's own imperfection and, one after the other, the `faults` (see
+        `vilfredo.faults`), drawn from `seed` for each network anew; one copy without faults is the network as
+        it would be loaded. Raises `NetworkError` and `ValueError`.
+        """
+        return population.run(self, networks, inputs, self.steps(steps), copies, faults, seed, normalized)
+
     # results
 
     def output_count(self, output_id: int, network_id: int = 0) -> int:
@@ -266,7 +326,7 @@ class Driver(ABC):
     def output_counts(self, network_id: int = 0) -> list[int]:
         """How often each output fired in the last run."""
         counts = self._counts(network_id)
-        return [counts[place] for place in self._networks[network_id].outputs]
+        return [counts[place] for place in self._networks[network_id].names.outputs]
 
     def output_last_fire(self, output_id: int, network_id: int = 0) -> float:
         """When an output fired last in the last run; −1: it did not."""
@@ -275,7 +335,7 @@ class Driver(ABC):
     def output_last_fires(self, network_id: int = 0) -> list[float]:
         """When each output fired last in the last run; −1: it did not."""
         last = self._lasts(network_id)
-        return [last[place] for place in self._networks[network_id].outputs]
+        return [last[place] for place in self._networks[network_id].names.outputs]
 
     def output_vector(self, output_id: int, network_id: int = 0) -> list[float]:
         """All times at which an output fired in the last run, if it is tracked."""
@@ -284,7 +344,7 @@ class Driver(ABC):
     def output_vectors(self, network_id: int = 0) -> list[list[float]]:
         """All times at which each output fired in the last run, if it is tracked."""
         vectors = self.neuron_vectors(network_id)
-        return [list(vectors[place]) for place in self._networks[network_id].outputs]
+        return [list(vectors[place]) for place in self._networks[network_id].names.outputs]
 
     def neuron_counts(self, network_id: int = 0) -> list[int]:
         """How often each neuron fired in the last run."""
@@ -298,10 +358,10 @@ class Driver(ABC):
         """All times at which each neuron fired in the last run; empty for those that are not tracked."""
         it = self._loaded(network_id)
         if it.vectors is None:
-            it.vectors = [[] for _ in it.numbers]
+            it.vectors = [[] for _ in it.names.numbers]
             if it.run is not None and len(it.run.times):
                 order = np.argsort(it.run.neurons, kind="stable")
-                ends = np.searchsorted(it.run.neurons[order], np.arange(len(it.numbers) + 1))
+                ends = np.searchsorted(it.run.neurons[order], np.arange(len(it.names.numbers) + 1))
                 times = it.run.times[order].astype(np.float64)
                 for place in it.tracked:
                     it.vectors[place] = times[ends[place] : ends[place + 1]].tolist()
@@ -338,22 +398,22 @@ class Driver(ABC):
         """Whether the firing times of a neuron are kept in runs from now on. False: there is no such
         neuron."""
         it = self._loaded(network_id)
-        if node_id not in it.place:
+        if node_id not in it.names.place:
             return False
-        (it.tracked.add if track else it.tracked.discard)(it.place[node_id])
+        (it.tracked.add if track else it.tracked.discard)(it.names.place[node_id])
         return True
 
     def track_output_events(self, output_id: int, track: bool = True, network_id: int = 0) -> bool:
         """The same for an output. False: there is no such output."""
         it = self._loaded(network_id)
-        if not 0 <= output_id < len(it.outputs):
+        if not 0 <= output_id < len(it.names.outputs):
             return False
-        return self.track_neuron_events(it.numbers[it.outputs[output_id]], track, network_id)
+        return self.track_neuron_events(it.names.numbers[it.names.outputs[output_id]], track, network_id)
 
     def track_all_neuron_events(self, track: bool = True, network_id: int = 0) -> None:
         """The same for all neurons; runs are fastest with none."""
         it = self._loaded(network_id)
-        it.tracked = set(range(len(it.numbers))) if track else set()
+        it.tracked = set(range(len(it.names.numbers))) if track else set()
 
     # facts
 
@@ -390,7 +450,7 @@ class Driver(ABC):
             raise ValueError(f"no network is loaded as network_id {network_id!r}") from None
 
     def _output(self, output_id: int, network_id: int) -> int:
-        outputs = len(self._loaded(network_id).outputs)
+        outputs = len(self._loaded(network_id).names.outputs)
         if not 0 <= output_id < outputs:
             raise ValueError(
                 f"there is no output {output_id}; the network declares {outputs}, counted from 0"
@@ -399,152 +459,11 @@ class Driver(ABC):
 
     def _counts(self, network_id: int) -> list[int]:
         it = self._loaded(network_id)
-        return [0] * len(it.numbers) if it.run is None else it.run.counts.tolist()
+        return [0] * len(it.names.numbers) if it.run is None else it.run.counts.tolist()
 
     def _lasts(self, network_id: int) -> list[float]:
         it = self._loaded(network_id)
-        return [-1.0] * len(it.numbers) if it.run is None else it.run.last.astype(np.float64).tolist()
-
-
-class Lowered:
-    """The engine of a processor whose networks are programs."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.accumulates = 0
-        self.reset()
-
-    def reset(self) -> None:
-        self.state = dense.start(self.program)
-        self._waiting: list[tuple[int, int, float]] = []
-        self._flight = np.zeros(int(self.program.delay.max(initial=1)), np.int64)  # arrivals in steps to come
-        self._inputs: list[int] = []  # times of inputs that have not arrived
-
-    def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None:
-        self._waiting.extend(zip(times, neurons, charges, strict=True))
-        self._inputs.extend(times)
-
-    def run(self, steps: int, record: bool) -> dense.Run:
-        """The last steps are recorded in any case, because it is from their spikes that charges are on their
-        way when the run ends."""
-        tail = min(steps, len(self._flight))
-        events = dense.Events.of(self._waiting)
-        self._waiting = []
-        if record or tail == steps:
-            run = dense.run(self.program, self.state, events, steps, True)
-            tail_run = run
-        else:
-            before = dense.run(self.program, self.state, events, steps - tail, False)
-            after = dense.run(self.program, self.state, dense.NOTHING, tail, True)
-            tail_run, run = after, join(before, after)
-        self._count(tail_run, steps, run.synops)
-        return run
-
-    def _count(self, tail: dense.Run, steps: int, synops: int) -> None:
-        program, span = self.program, len(self._flight)
-        earlier = int(self._flight.sum())
-        flight = np.zeros(span, np.int64)
-        if steps < span:
-            flight[: span - steps] = self._flight[steps:]
-        late = np.flatnonzero(tail.times >= tail.steps - span)
-        for time, neuron in zip(tail.times[late].tolist(), tail.neurons[late].tolist(), strict=True):
-            ahead = program.delay[program.first[neuron] : program.first[neuron + 1]] + (time - tail.steps)
-            np.add.at(flight, ahead[ahead >= 0], 1)
-        self._flight = flight
-        arrived = sum(time < steps for time in self._inputs)
-        self._inputs = [time - steps for time in self._inputs if time >= steps]
-        self.accumulates += earlier + synops - int(flight.sum()) + arrived
-
-    def charges(self) -> Floats:
-        return dense.charges(self.program, self.state)
-
-    def flight(self) -> tuple[Ints, Ints, Floats]:
-        """Times, neurons and charges of what synapses bring in steps to come. Charges that arrive together
-        are one sum; further events of no charge make up their number."""
-        ring, arrived = self.state.ring, self.state.arrived
-        slots = (self.state.time + np.arange(len(ring))) % len(ring)
-        times, neurons = np.nonzero(arrived[slots])
-        charges = ring[slots][times, neurons].astype(np.float64)
-        missing = self._flight - np.bincount(times, minlength=len(ring))[: len(self._flight)]
-        partner = np.array(
-            [neurons[np.searchsorted(times, t)] for t in np.repeat(np.arange(len(missing)), missing)]
-        )
-        return (
-            np.concatenate([times, np.repeat(np.arange(len(missing)), missing)]),
-            np.concatenate([neurons, partner.astype(np.int64)]),
-            np.concatenate([charges, np.zeros(len(partner))]),
-        )
-
-    def waiting(self) -> tuple[list[int], list[int], list[float]]:
-        """Neurons, times and charges of inputs that have not arrived, in the order in which they were
-        given."""
-        later = self.state.waiting
-        rows = list(
-            zip(
-                (later.time - self.state.time).tolist(),
-                later.neuron.tolist(),
-                later.charge.tolist(),
-                strict=True,
-            )
-        )
-        rows += self._waiting
-        return [row[1] for row in rows], [row[0] for row in rows], [row[2] for row in rows]
-
-
-def join(before: dense.Run, after: dense.Run) -> dense.Run:
-    """Two runs, one after the other, as one; only what both recorded is in the list of spikes."""
-    shift = before.steps
-    later = np.where(after.first >= 0, after.first + shift, -1)
-    return dense.Run(
-        before.counts + after.counts,
-        np.where(before.first >= 0, before.first, later),
-        np.where(after.last >= 0, after.last + shift, before.last),
-        shift + after.steps,
-        before.synops + after.synops,
-        before.times,
-        before.neurons,
-    )
-
-
-def lower(
-    network: SpikingNetwork,
-    *,
-    threshold: Floats | None = None,
-    weight: Floats | None = None,
-    delay: Floats | None = None,
-    leak: Any = False,
-    decay: Floats | None = None,
-    rests: Floats | None = None,
-    halving: Floats | None = None,
-    **options: Any,
-) -> Program:
-    """A program of a network: arrays are by the network's own neurons and synapses, None: its Threshold,
-    Weight and Delay. `options` are further fields of `Program`."""
-    ids, size = network.ids, network.size
-    order = np.argsort(ids, kind="stable")
-    place = np.empty(size, np.int64)
-    place[order] = np.arange(size)
-    source, target = place[network.source], place[network.target]
-    origin = np.lexsort((target, source))
-    first = np.zeros(size + 1, np.int64)
-    first[1:] = np.cumsum(np.bincount(source, minlength=size))
-    none = np.zeros(0, np.int64)
-    return Program(
-        numbers=ids[order],
-        threshold=(network.threshold if threshold is None else threshold)[order],
-        leak=np.broadcast_to(np.asarray(leak, np.bool_), size)[order],
-        first=first,
-        target=target[origin],
-        delay=(network.delay if delay is None else delay)[origin].astype(np.int64),
-        weight=(network.weight if weight is None else weight)[origin],
-        origin=origin,
-        inputs=place[network.inputs],
-        outputs=place[network.outputs],
-        decay=np.ones(0) if decay is None else decay[order],
-        rests=none if rests is None else rests[order].astype(np.int64),
-        halving=none if halving is None else halving[order].astype(np.int64),
-        **options,
-    )
+        return [-1.0] * len(it.names.numbers) if it.run is None else it.run.last.astype(np.float64).tolist()
 
 
 def _number(value: Any) -> bool:

@@ -9,16 +9,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
 
 from vilfredo.spiking import parameters
 from vilfredo.spiking.kernels import dense, events
-from vilfredo.spiking.network import Floats, Properties, Property, SpikingNetwork
+from vilfredo.spiking.network import Floats, Ints, Properties, Property, SpikingNetwork
+from vilfredo.spiking.population import Cells, Entries
 from vilfredo.spiking.processors.driver import Driver, Engine, Lowered, lower
-from vilfredo.spiking.program import Program
+from vilfredo.spiking.program import Activity, Program
 from vilfredo.trial import JSON
 
 FORMER = {
@@ -214,12 +215,51 @@ class Processor(Driver):
         return self.charge(value, normalized)
 
     def engine(self, network: SpikingNetwork) -> Engine:
-        if self.params.discrete and not self.params.fire_like_ravens:
-            return Discrete(self.program(network), self.circuit(network))
+        circuit = self.circuit(network)
+        return Discrete(self.program(network), circuit) if self.lanes else self._faithful(circuit)
+
+    def copy(
+        self, network: SpikingNetwork, program: Program, weight: Floats, threshold: Floats, delay: Ints
+    ) -> Engine:
+        circuit = self.circuit(network)
+        place = np.argsort(program.origin)[circuit.origin]  # of the circuit's synapses in the program
+        circuit = replace(circuit, weight=weight[place], threshold=threshold, delay=delay[place])
+        if not self.lanes:
+            return self._faithful(circuit)
+        return Discrete(replace(program, weight=weight, threshold=threshold, delay=delay), circuit)
+
+    def run_together(
+        self,
+        networks: Sequence[SpikingNetwork],
+        cells: Sequence[Cells],
+        entries: Sequence[Entries],
+        steps: int,
+    ) -> list[Activity]:
+        if self.lanes and not any(odd(entry[2]) for entry in entries):
+            return super().run_together(networks, cells, entries, steps)
+        circuits, states, places = [], [], []
+        for network, cell, entry in zip(networks, cells, entries, strict=True):
+            engine = self._faithful(self.circuit(network))
+            engine.give(*entry)
+            engine.flush()
+            circuits.append(engine.circuit)
+            states.append(engine.state)
+            places.append(np.argsort(cell.program.origin)[engine.circuit.origin])
+        own = [cell.program.delay[None] if cell.delays is None else cell.delays for cell in cells]
+        return events.run_many(
+            circuits,
+            states,
+            [cell.weights[:, place] for cell, place in zip(cells, places, strict=True)],
+            [cell.thresholds for cell in cells],
+            [delays[:, place] for delays, place in zip(own, places, strict=True)],
+            steps,
+        )
+
+    def _faithful(self, circuit: events.Circuit) -> Faithful:
         p = self.params
         if p.stds is not None and p.inputs_from_weights:
-            return Faithful(self.circuit(network), np.array(p.weights), np.array(p.stds))
-        return Faithful(self.circuit(network), spread=np.full(1, p.noisy_stddev) if p.noisy_stddev else None)
+            return Faithful(circuit, np.array(p.weights), np.array(p.stds))
+        return Faithful(circuit, spread=np.full(1, p.noisy_stddev) if p.noisy_stddev else None)
 
     def circuit(self, network: SpikingNetwork) -> events.Circuit:
         """The network for the kernel that goes event by event."""
@@ -254,22 +294,28 @@ class Processor(Driver):
     def steps(self, duration: float) -> int:
         return super().steps(duration) + self.params.run_time_inclusive
 
+    @property
+    def lanes(self) -> bool:
+        """In whole numbers no order matters; otherwise the reference's is kept, event by event."""
+        return self.params.discrete and not self.params.fire_like_ravens
+
     def program(self, network: SpikingNetwork) -> Program:
         p = self.params
-        self.check(network)
         for name in ("fire_like_ravens", "noisy_stddev", "stds"):
             if getattr(p, name):
-                raise ValueError(
-                    f"risp with {name} is more than a program can say; run its networks one by one"
-                )
-        threshold = self.thresholds(network)
+                raise ValueError(f"risp with {name} is more than a program can say")
+        return self.cells(network)
+
+    def cells(self, network: SpikingNetwork) -> Program:
+        p = self.params
+        self.check(network)
         return lower(
             network,
-            threshold=threshold,
+            threshold=self.thresholds(network),
             weight=self.weights(network),
             leak=self.leaks(network),
             exact=p.discrete,
-            lazy=bool((threshold <= 0).any()),  # above 0 no charge can be at the threshold without an arrival
+            lazy=True,
             floor=p.min_potential,
             one=self.one,
             limits=self.range,
@@ -322,17 +368,16 @@ class Faithful:
     ) -> None:
         self.circuit, self.levels, self.spread = circuit, levels, spread
         self.state = events.start(circuit)
-        self.before = 0  # arrivals before this engine took over
         self._waiting: list[tuple[int, int, float]] = []
 
     @property
     def accumulates(self) -> int:
-        return self.before + int(self.state.marks[events.ARRIVED])
+        return int(self.state.marks[events.ARRIVED])
 
     def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None:
         self._waiting.extend(zip(times, neurons, charges, strict=True))
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
         """Inputs go to the kernel, where their noise is drawn in the order in which they were given."""
         if not self._waiting:
             return
@@ -347,14 +392,14 @@ class Faithful:
         events.give(self.circuit, self.state, np.array(times), np.array(neurons), charges, spread)
 
     def run(self, steps: int, record: bool) -> dense.Run:
-        self._flush()
+        self.flush()
         return events.run(self.circuit, self.state, steps, record)
 
     def charges(self) -> Floats:
         return self.state.charge
 
     def reset(self) -> None:
-        self._flush()  # the noise of inputs that nobody will see is drawn all the same
+        self.flush()  # the noise of inputs that nobody will see is drawn all the same
         events.rest(self.state)
 
 
@@ -364,13 +409,14 @@ class Discrete:
     def __init__(self, program: Program, circuit: events.Circuit) -> None:
         self.lowered, self.circuit = Lowered(program), circuit
         self.now: Lowered | Faithful = self.lowered
+        self.before = 0  # arrivals of which `now` does not know
 
     @property
     def accumulates(self) -> int:
-        return self.now.accumulates
+        return self.before + self.now.accumulates
 
     def give(self, neurons: Sequence[int], times: Sequence[int], charges: Sequence[float]) -> None:
-        if self.now is self.lowered and any(c != int(c) or abs(c) > 2**40 for c in charges):
+        if self.now is self.lowered and odd(charges):
             self.now = self._faithful()
         self.now.give(neurons, times, charges)
 
@@ -381,16 +427,23 @@ class Discrete:
         return self.now.charges()
 
     def reset(self) -> None:
-        self.lowered.accumulates = self.accumulates
+        self.before = self.accumulates
+        self.lowered.reset()
+        self.before -= self.lowered.accumulates
         self.now = self.lowered
-        self.now.reset()
 
     def _faithful(self) -> Faithful:
-        """An engine in the same state. What is on its way to one neuron at one time has become a sum; events
-        of no charge stand for the others, so that arrivals are counted as they are."""
+        """An engine in the same state."""
         old, new = self.lowered, Faithful(self.circuit)
         new.state.charge[:] = old.charges()
-        new.before = old.accumulates
         events.give(self.circuit, new.state, *old.flight())
-        new.give(*old.waiting())
+        if old.waiting:
+            times, neurons, charges = zip(*old.waiting, strict=True)
+            new.give(neurons, times, charges)
+        self.before = self.accumulates
         return new
+
+
+def odd(charges: Sequence[float]) -> bool:
+    """Whether a discrete network leaves the whole numbers, or those that never come near an overflow."""
+    return any(c != int(c) or abs(c) > 2**40 for c in charges)

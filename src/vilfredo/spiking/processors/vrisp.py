@@ -16,7 +16,7 @@ import numpy as np
 
 from vilfredo.spiking import parameters
 from vilfredo.spiking.kernels import dense
-from vilfredo.spiking.network import Floats, Properties, Property, SpikingNetwork
+from vilfredo.spiking.network import Floats, Ints, Properties, Property, SpikingNetwork
 from vilfredo.spiking.processors.driver import Driver, Engine, Lowered, lower
 from vilfredo.spiking.program import Program
 from vilfredo.trial import JSON
@@ -154,33 +154,57 @@ class Processor(Driver):
     def engine(self, network: SpikingNetwork) -> Engine:
         return Wrapped(self.program(network))
 
+    def copy(
+        self, network: SpikingNetwork, program: Program, weight: Floats, threshold: Floats, delay: Ints
+    ) -> Engine:
+        return Wrapped(replace(program, weight=weight, threshold=threshold, delay=delay))
+
+    def shown(self, counts: Ints) -> Ints:
+        return counts & 255
+
     def seen(self, run: dense.Run) -> dense.Run:
-        return replace(run, counts=run.counts & 255, last=(run.last + 128) % 256 - 128)
+        return replace(super().seen(run), last=wrapped(run.last))
 
     def get_processor_properties(self) -> dict[str, JSON]:
         return {**super().get_processor_properties(), "binary_input": True}
 
 
 class Wrapped(Lowered):
-    """The reference keeps a neuron's charge where charges of the next timestep arrive. So at the end of a run
-    it is read with them, and lifted to min_potential with them."""
+    """The reference keeps a neuron's charge where the charges of the next timestep arrive. So at the end of a
+    run it is read with them, and lifted to min_potential with them."""
+
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
+        self._lift: list[tuple[int, int, float]] = []  # what the kernel will find less in the next timestep
+
+    def reset(self) -> None:
+        super().reset()
+        self._lift = []
 
     def run(self, steps: int, record: bool) -> dense.Run:
+        self.waiting = self._lift + self.waiting
+        self._given -= len(self._lift)  # they are nobody's inputs
+        self._lift = []
         run = super().run(steps, record)
-        state, later = self.state, self.state.waiting
-        slot, now = state.time % len(state.ring), later.time == state.time
-        charge = state.charge + state.ring[slot]
-        np.add.at(charge, later.neuron[now], later.charge[now].astype(np.int64))
-        state.charge[:] = np.maximum((charge + 128) % 256 - 128, int(self.program.floor))
-        state.ring[slot] = 0
-        state.waiting = dense.Events(*(part[~now] for part in later))
+        charge = self._merged()
+        lift = np.maximum(wrapped(charge), int(self.program.floor)) - charge
+        self._lift = [(0, i, float(lift[i])) for i in np.flatnonzero(lift).tolist()]
         return run
 
     def charges(self) -> Floats:
-        """Inputs to the next timestep are there already, too."""
-        charge = self.state.charge.copy()
-        neurons, times, values = self.waiting()
-        for neuron, time, value in zip(neurons, times, values, strict=True):
+        return wrapped(self._merged()).astype(np.float64)
+
+    def _merged(self) -> Ints:
+        """Charges with all that will arrive in the next timestep."""
+        charge = super().charges().astype(np.int64)
+        times, neurons, weights = self.flight()
+        np.add.at(charge, neurons[times == 0], weights[times == 0].astype(np.int64))
+        for time, neuron, value in self._lift + self.waiting:
             if time == 0:
                 charge[neuron] += int(value)
-        return ((charge + 128) % 256 - 128).astype(np.float64)
+        return charge
+
+
+def wrapped(numbers: Ints) -> Ints:
+    """In 8 bits, two's complement."""
+    return (numbers + 128) % 256 - 128
