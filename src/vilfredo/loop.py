@@ -129,6 +129,7 @@ class Search:
         self._next_number = 0
         self._counted = 0  # new candidates, told or running, that the budget counts
         self._rejections = 0
+        self._look = 20  # at how many trials artifacts are trimmed next
         self._seconds = [0.0, 0]  # of evaluations, and how many: decides on prefetching
         self._base = 0.0
         self._started = time.monotonic()
@@ -624,8 +625,9 @@ class Search:
         return self.phase == "search" and seconds is not None and self.elapsed > seconds * (1 + GRACE)
 
     def _trim(self) -> None:
-        often = max(20, len(self.trials) // 10)  # a look at all trials: seldom where they are many
-        if self.quota is not None and len(self.trials) % often == 0:
+        if self.quota is not None and len(self.trials) >= self._look:
+            # A look at all trials: seldom where they are many.
+            self._look = len(self.trials) + max(20, len(self.trials) // 10)
             keep: Collection[int] = {t.number for t in pareto.front(self.trials.values(), self.goals)}
             self.store.trim(self.quota, {*keep, *(r.number for r in self.running.values())})
 
