@@ -105,8 +105,15 @@ class Underway:
 
     def names(self, pending: Sequence[Work]) -> set[str]:
         """Names of the pending genomes; all others are forgotten."""
-        self._noted = {id(work.genome): (work.genome, self.name(work.genome)) for work in pending}
-        return {name for _, name in self._noted.values()}
+        before, now = self._noted, {}
+        for work in pending:
+            genome = work.genome
+            known = before.get(id(genome))
+            if known is None or known[0] is not genome:
+                known = (genome, name_of(self.space, genome))
+            now[id(genome)] = known
+        self._noted = now
+        return {name for _, name in now.values()}
 
     def name(self, genome: Genome) -> str:
         known = self._noted.get(id(genome))
@@ -177,6 +184,14 @@ def survivors(
     chosen = [row for row in order if eligible[row]][:count]
     kept = np.sort(np.array(chosen + [r for r in order if not eligible[r] and ranks[r] == 0], dtype=np.int64))
     return kept, ranks[kept], distance[kept]
+
+
+def demoted(ranks: pareto.Indices, table: pareto.Array, violations: pareto.Array) -> pareto.Indices:
+    """The ranks with all but the last row of each feasible point behind the worst of the others."""
+    copies = np.ones(len(table), dtype=bool)
+    copies[len(table) - 1 - np.unique(table[::-1], axis=0, return_index=True)[1]] = False
+    copies &= violations == 0
+    return np.where(copies, ranks + int(ranks.max(initial=0)) + 1, ranks)
 
 
 class NSGA2:
