@@ -218,6 +218,29 @@ def test_any_environment_by_name_or_as_an_object() -> None:
     assert lake.reset(0).shape == (1,)
 
 
+def test_somebodys_environment_that_gymnasium_has_no_name_for() -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+
+    class Mine(gymnasium.Env):  # type: ignore[misc, name-defined]
+        observation_space = gymnasium.spaces.Box(-1.0, 1.0, (2, 2))
+        action_space = gymnasium.spaces.Discrete(3, start=5)
+
+        def reset(self, *, seed: Any = None, options: Any = None) -> Any:
+            return np.zeros((2, 2)), {}
+
+        def step(self, action: Any) -> Any:
+            return np.full((2, 2), action / 10), 2, False, False, {}
+
+    task = made("gymnasium", environment=Mine(), steps=2)
+    assert (task.name, task.actions, task.success) == ("Mine", 3, None)
+    assert task.reset(0).tolist() == [0.0] * 4
+    seen, reward, over = task.step(0)
+    assert (seen.tolist(), reward, over) == ([0.5] * 4, 2.0, False)
+    assert task.step(2)[2]
+    with pytest.raises(ValueError, match="Mine has no limit of its own; say after how many `steps`"):
+        made("gymnasium", environment=Mine())
+
+
 def test_actions_of_a_continuous_environment_are_named() -> None:
     task = made("gymnasium", environment="MountainCarContinuous-v0", actions=[[-1.0], [0.0], [1.0]])
     assert task.actions == 3
