@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
+    from vilfredo.simulate import Simulation
+    from vilfredo.spiking.network import SpikingNetwork
+    from vilfredo.spiking.program import Program
     from vilfredo.study import Study
     from vilfredo.trial import Trial, Value
 
@@ -109,7 +112,9 @@ def run_option(function: F) -> F:
 @click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, random.")
 @click.option("--stopper", metavar="NAME", help="Who ends hopeless trainings early: genrace, …; never.")
 @click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro.")
-@click.option("--processor", metavar="NAME", help="Of spiking networks: risp, vrisp, caspian, danna2, mrdanna.")
+@click.option(
+    "--processor", metavar="NAME", help="Of spiking networks: risp, vrisp, caspian, danna2, mrdanna."
+)
 @click.option("--name", help="What to call the run.")
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
 @click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
@@ -580,7 +585,9 @@ def export(
 ) -> None:
     """Write the network of TRIAL for use elsewhere."""
     if not (onnx or torch or tennlab or nir):
-        raise click.UsageError("say what to write: --onnx or --torch FILE; --tennlab or --nir for spiking ones")
+        raise click.UsageError(
+            "say what to write: --onnx or --torch FILE; --tennlab or --nir for spiking ones"
+        )
     with _open(store, run) as study:
         if tennlab or nir:
             _export_spiking(study, trial, tennlab, nir)
@@ -602,9 +609,114 @@ def _export_spiking(study: Study, trial: int, tennlab: str | None, nir: str | No
     if nir:
         from vilfredo.spiking import nir as graphs
 
-        for loss in graphs.write(network, nir):
+        for loss in graphs.write(network, nir, _program(network)):
             click.echo(f"Note: {loss}")
         click.echo(_shown(nir))
+
+
+def _program(network: SpikingNetwork) -> Program | None:
+    """What its processor makes of it; None if that is more than a program."""
+    from vilfredo.simulate import processor
+
+    try:
+        return processor(network).program(network)
+    except ValueError:
+        return None
+
+
+# -- spiking networks -----------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("network")
+@run_option
+@store_option
+@click.option("--processor", metavar="NAME", help="risp, vrisp, caspian, …  [default: as the file says]")
+@click.option(
+    "--spikes",
+    metavar="SPIKES",
+    help="0@0,1@3=0.5 or a file of them: neuron, timestep, value.  [default: one into each input at 0]",
+)
+@click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: as the file says, or 50]")
+@click.option("--seed", type=click.IntRange(min=0), help="Of the processor's random numbers, if it has any.")
+@click.option("--rows", type=click.IntRange(min=1), default=60, show_default=True, help="Neurons shown.")
+@click.option("--svg", metavar="FILE", help="Write the raster as a picture, too.")
+@click.option("--json", "as_json", is_flag=True, help="JSON instead of a raster.")
+@click.option("--plain", is_flag=True, help="No colours, ASCII only.")
+def simulate(
+    network: str,
+    run: str | None,
+    store: str,
+    processor: str | None,
+    spikes: str | None,
+    steps: int | None,
+    seed: int | None,
+    rows: int,
+    svg: str | None,
+    as_json: bool,
+    plain: bool,
+) -> None:
+    """Run the spiking network NETWORK and show who fires when.
+
+    NETWORK is a file, TENNLab JSON or a NIR graph (.nir), or the number of a trial.
+    """
+    from vilfredo import simulate as simulating
+
+    if network.isdecimal() and not Path(network).exists():
+        with _open(store, run) as study:
+            title, found = f"trial {network}", study.spiking(study.run.trial(int(network)))
+    else:
+        title = Path(network).name
+        found, notes = simulating.read(network)
+        for note in notes:
+            click.echo(f"Note: {note}", err=True)
+    chosen = simulating.processor(found, processor, seed)
+    given = simulating.parse(spikes, found)
+    done = simulating.simulate(found, chosen, given, steps or simulating.steps_of(found))
+    if svg:
+        from vilfredo.spiking.raster import svg as picture
+
+        _write(svg, picture(done.raster(200), title=title))
+    if as_json:
+        _echo_json(done.as_json())
+        return
+    _show_simulation(title, done, rows, plain)
+    if svg:
+        click.echo(f"Picture: {_shown(svg)}")
+
+
+def _show_simulation(title: str, done: Simulation, rows: int, plain: bool) -> None:
+    import shutil
+
+    from vilfredo.spiking.raster import lines
+    from vilfredo.units import between, show
+
+    net = done.network
+    parts = f"{_count(net.size, 'neuron')}, {_count(len(net.source), 'synapse')}"
+    click.echo(f"{title} · {parts} · {done.processor} · {_count(done.steps, 'timestep')}")
+    plain = plain or "utf" not in (sys.stdout.encoding or "").lower().replace("-", "")
+    colours = {"input": "blue", "output": "yellow"}
+    for role, line in lines(done.raster(rows), shutil.get_terminal_size((100, 24)).columns, plain):
+        click.echo(line if plain else click.style(line, fg=colours.get(role or ""), dim=role is None))
+    inputs, outputs = done.counts(done.inputs), done.counts(done.outputs)
+    click.echo(
+        f"{_count(done.counts(), 'spike')}, {inputs} of inputs, {outputs} of outputs; "
+        f"{_count(done.synops, 'synaptic operation')}"
+    )
+    for number in done.outputs:
+        times = done.spikes[number]
+        name = f" {net.names[number]}" if net.names.get(number) else ""
+        when = f", the first at {times[0]}, the last at {times[-1]}" if times else ""
+        click.echo(f"output {number}{name}: {_count(len(times), 'spike')}{when}")
+    energy, seconds = done.cost.energy, done.cost.seconds
+    click.echo(
+        f"{done.chip}, estimated: {show(energy.mean, 'J')} ({between(energy.low, energy.high, 'J')}), "
+        f"{show(seconds.mean, 's')} ({between(seconds.low, seconds.high, 's')})"
+    )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 @main.command()

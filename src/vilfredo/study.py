@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -22,7 +22,6 @@ from vilfredo.spec.build import TESTED
 from vilfredo.spec.text import toml
 from vilfredo.store import Run, Status, Store
 from vilfredo.trial import JSON, Failure, Split, Trial
-
 
 if TYPE_CHECKING:
     from vilfredo.spiking.network import SpikingNetwork
@@ -285,12 +284,18 @@ class Study:
         return found
 
     def spiking(self, trial: Trial) -> SpikingNetwork:
-        """The spiking network of a trial. Raises `ValueError` for a run of other networks."""
+        """The spiking network of a trial, with processor and task in its data as in a TENNLab file. Raises
+        `ValueError` for a run of other networks."""
         made = getattr(self.parts.problem, "network", None)
         if self.run.description.get("kind") != "spiking" or made is None:
-            raise ValueError(f"run {self.run.id} searches no spiking networks, so trial {trial.number} is none")
+            raise ValueError(
+                f"run {self.run.id} searches no spiking networks, so trial {trial.number} is none"
+            )
         network: SpikingNetwork = made(trial.genome)
-        return network
+        about = self.run.description
+        names = {"proc_name": "processor", "app_name": "task", "sim_time": "window"}
+        other = {name: about[key] for name, key in names.items()}
+        return replace(network, data={"other": other, "proc_params": about["parameters"]})
 
     def report(self) -> str:
         """The report of the run: one HTML page that needs nothing else."""
