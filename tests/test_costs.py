@@ -1,6 +1,7 @@
 """What a run costs: constants with their sources, and arithmetic by hand."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +105,28 @@ def test_bad_input() -> None:
         cost(CHIPS["odin"], np.zeros(0), np.zeros(0), np.zeros(0))
     with pytest.raises(ValueError, match="low <= typical"):
         Constant(2, 1, 3, "s")
+
+
+def figure(x: float, unit: str) -> str:
+    if x == 0:
+        return "0"
+    scale, prefix = next(
+        (s, p)
+        for s, p in ((1, ""), (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"))
+        if x >= s or p == "p"
+    )
+    return f"{x / scale:.3g} {prefix}{unit}"
+
+
+def cell(constant: Constant, unit: str) -> str:
+    if constant.high == 0:
+        return "in the synop"
+    three = [figure(x, unit) for x in (constant.low, constant.typical, constant.high)]
+    return (three[0] if len(set(three)) == 1 else " / ".join(three)) + (r" \*" if constant.assumed else "")
+
+
+def test_the_page_has_these_figures() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "processors.md").read_text(encoding="utf-8")
+    for name, known in CHIPS.items():
+        cells = cell(known.synop, "J"), cell(known.update, "J"), cell(known.step, "s")
+        assert f"| `{name}` | {' | '.join(cells)} |" in page

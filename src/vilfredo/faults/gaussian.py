@@ -1,6 +1,6 @@
 """Normal variation of parameters: drift of supply voltage and current, write noise, mismatch of transistors.
 
-Each value v becomes v + sd · |v| · z, or v + sd · z if `relative` is false, with z standard normal,
+Each value v becomes `v + sd · |v| · z`, or `v + sd · z` if `relative` is false, with z standard normal,
 independent for each value and each copy. Relative variation of the weights is what "10 % weight variation"
 means here: sd = 0.1. Reading of M. Dimovska, T. Johnston, C. D. Schuman, J. P. Mitchell, T. E. Potok,
 "Multi-Objective Optimization for Size and Resilience of Spiking Neural Networks", 2019 (arXiv 2002.01406),

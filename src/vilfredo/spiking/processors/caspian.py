@@ -5,7 +5,7 @@ NICE 2020, doi:10.1145/3381755.3381764; its simulator is public as github.com/OR
 simulator are, exactly:
 
 * the leak: whenever a charge arrives, the neuron's charge v first decays by 2^(−e/τ), e timesteps after the
-  last arrival, τ = 2^Leak; in integers as ((|v| · k) >> 10) >> ⌊e/τ⌋ with k = round(1024 · 2^(−(e mod τ)/τ)),
+  last arrival, τ = 2^Leak; in integers as `((|v| · k) >> 10) >> ⌊e/τ⌋`, k = round(1024 · 2^(−(e mod τ)/τ)),
   the sign kept. Between arrivals nothing is computed: `neuron_charges` shows v as the last arrival left it;
 * the check: strictly above the threshold, after all charges of the timestep, and only where one arrived;
 * the reset: to 0 (hard), or by the threshold (soft), where what is left above it waits for the next arrival;

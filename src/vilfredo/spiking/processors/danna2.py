@@ -5,7 +5,7 @@ Arrays", ICONS 2018. No simulator of it is public. From its file format are: a g
 with one neuron, its threshold (0 to 1023) and its own refractory period, and the synapses that come in there,
 each with the element that it comes from, a weight (−1023 to 1023) and a delay.
 
-The rest is our model. In timestep t, for each neuron i with threshold T, refractory period R and charge v:
+The rest is our model. In timestep t, for each neuron i with threshold T, refractory period R and charge v::
 
     x = sum of the weights of synapses into i whose source fired at t − delay, and of inputs;
         lost if i fired at t − R or later

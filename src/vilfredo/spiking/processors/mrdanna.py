@@ -8,11 +8,11 @@ for it that bear with variations of their weights. No simulator of it is public;
 
 A weight is the difference of two conductances from G_min to G_max, each of which has `levels` levels:
 
-    w = W (G⁺ − G⁻) / (G_max − G_min),    W = max_weight
+    w = W (G⁺ − G⁻) / (G_max − G_min), where W is `max_weight`
 
-Programming w sets G⁺ (for w > 0) or G⁻ (w < 0) to the level nearest to G_min + |w| (G_max − G_min) / W, the
+Programming w sets G⁺ (for w > 0) or G⁻ (w < 0) to the level nearest to `G_min + |w| (G_max − G_min) / W`, the
 other one to G_min: there are 2·levels − 1 weights, and w is rounded to the nearest. What devices make of it,
-for each cell on its own, in this order:
+for each cell on its own, in this order::
 
     write    G ← G + write · (G_max − G_min) · N(0, 1), within 0 to G_max
     drift    G ← G · (age / settle)^(−ν),  ν ~ N(drift, drift_sd), not below 0;  age in s since programming
@@ -23,7 +23,7 @@ Read noise of memristors is mostly slow (1/f, random telegraph), a run of a netw
 once for each device, with the rest, and stands for the whole run. `device_weights` draws devices; a network
 that is loaded sits on one device, drawn from `seed`.
 
-In timestep t, for each neuron with threshold T and charge v, in double precision:
+In timestep t, for each neuron with threshold T and charge v, in double precision::
 
     v ← v + Σ w arriving
     if something arrived and v ≥ T:  the neuron fires, v ← 0
