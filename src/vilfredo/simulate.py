@@ -160,9 +160,16 @@ def parse(text: str | None, network: SpikingNetwork) -> Spikes:
     """
     if text is None:
         return [(number, 0, 1.0) for number in network.ids[network.inputs].tolist()]
-    if "@" not in text or Path(text).is_file():
+    if "@" not in text or _is_file(text):
         return _of_file(text, network)
     return _of_text(text, network, "")
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:  # many spikes are too long for a file's name
+        return False
 
 
 def _of_file(path: str, network: SpikingNetwork) -> Spikes:
@@ -203,8 +210,8 @@ def _of_text(text: str, network: SpikingNetwork, where: str) -> Spikes:
             ) from None
         try:
             spikes.append(_spike(neuron, *given, network))
-        except ValueError as problem:
-            raise ValueError(f"{where}{problem}") from None
+        except NetworkError as problem:
+            raise NetworkError(f"{where}{problem}") from None
     return spikes
 
 
