@@ -178,7 +178,7 @@ def test_front() -> None:
         trial(5, error=1.0, reward=2.0, size=9.0),
         trial(6, error=2.0, reward=1.0, size=1.0),
     ]
-    assert [t.number for t in pareto.front(trials, GOALS)] == [4, 0, 5]
+    assert [t.number for t in pareto.front(trials, GOALS)] == [4, 0]  # 5 is a copy of 0
     assert pareto.front([trials[1], trials[3]], GOALS) == []
 
 

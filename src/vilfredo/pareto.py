@@ -129,13 +129,15 @@ def best(table: Array, violations: Array, count: int) -> Indices:
 def front(trials: Iterable[Trial], goals: Sequence[Goal], split: Split = "validation") -> list[Trial]:
     """The feasible trials that no other dominates, sorted by the first ranked goal.
 
-    Of trials with equal points all are kept. Rejected and failed trials are never in a front.
+    Of trials with equal points the one with the lowest number is kept: the others add nothing, and where
+    goals are counts there may be thousands. Rejected and failed trials are never in a front.
     """
-    alive = [t for t in trials if t.state in ALIVE]
+    alive = sorted((t for t in trials if t.state in ALIVE), key=lambda t: t.number)
     table, violations, usable = points(alive, goals, split)
     keep = np.flatnonzero(usable & (violations == 0))
     if len(keep) == 0:
         return []
+    keep = keep[np.sort(_first_copies(table[keep]))]
     best_rank = keep[ranks(table[keep]) == 0]
     ordered = sorted(best_rank.tolist(), key=lambda row: (tuple(table[row]), alive[row].number))
     return [alive[row] for row in ordered]

@@ -20,7 +20,9 @@ class Population:
     """At most `count` members that can be parents; a member is known by its number.
 
     Ranks and crowding distances are those of NSGA-II under Deb's constrained dominance. When there are
-    too many, one of the last front goes: the most crowded, of equals the one that was added first.
+    too many, one of the last front goes: the most crowded, of equals the one that was added first. If all
+    are feasible and the one that is added has the point of others, the first of these goes instead: where
+    goals are counts, copies of one point would fill the population.
     Members that cannot be parents (`eligible=False`) do not count, and stay while nothing dominates them.
 
     Members live in slots, the rows of the arrays; a free slot has number -1 and rank -1.
@@ -77,6 +79,11 @@ class Population:
         if not self.eligible.all() and self._drop_outsiders():
             return
         crowd = int(self.eligible.sum()) > self.count
+        if crowd and (self.violations[self.eligible] == 0).all():
+            twins = np.flatnonzero((self.table == point).all(axis=1) & self.eligible)
+            if len(twins) > 1:  # the same point is there twice: nobody else need go
+                self._free(twins[np.argmin(self._ages[twins])])
+                crowd = False
         last = int(self.ranks[self.eligible].max()) if crowd else -1
         if crowd:
             changed.add(last)
