@@ -7,13 +7,14 @@ program (0 … n − 1); times are relative to the beginning of the run.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo.spiking.kernels.jit import jit
+from vilfredo.spiking.kernels.packed import Packed, aligned, kernel, pack
 from vilfredo.spiking.network import Floats, Ints
 from vilfredo.spiking.program import HALVES, Program
 
@@ -38,20 +39,32 @@ NOTHING = Events.of(())
 
 
 @dataclass(eq=False)
-class State:
-    """Where a network is between two runs. Plain data; `run` changes it in place."""
+class Odd:
+    """What the slow kernel needs of a program that `packed` cannot take, and of its state."""
 
-    charge: NDArray[Any]  # (n,)
-    ring: NDArray[Any]  # (slots, n) what will arrive at time t is in row t % slots
-    arrived: NDArray[np.uint8]  # (slots, n) 1: something arrives
-    rest: Ints  # (n,) steps that a neuron still is refractory
-    weight: NDArray[Any]  # (s,) in the kernel's type of number
+    weight: NDArray[Any]  # (s,) int64 or float64
     threshold: NDArray[Any]  # (n,)
+    arrived: NDArray[np.uint8]  # (slots, n) 1: something arrives at this step
+    rest: Ints  # (n,) steps that a neuron still is refractory
     since: Ints  # (n,) when something last arrived at each neuron; kept for `halving` only
+
+
+@dataclass(eq=False)
+class State:
+    """Where a network is between two runs. Plain data; `run` changes it in place.
+
+    `charge` is (n, and some more that stay 0). `ring` is what is on its way: packed, rows · padded n cells,
+    of which those from `row` on are the coming steps; else (slots, n), what arrives at time t in row
+    t % slots.
+    """
+
+    charge: NDArray[Any]
+    ring: NDArray[Any]
+    layout: Packed | Odd
+    rest: NDArray[np.int32] | None = None  # (padded n,) steps that a neuron still is refractory, if packed
+    row: int = 0
     time: int = 0  # steps since the start
-    waiting: Events = field(
-        default_factory=lambda: NOTHING
-    )  # inputs after the last run's end, by absolute time
+    waiting: Events = NOTHING  # inputs after the last run's end, by absolute time
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,23 +82,25 @@ class Run:
 
 def start(program: Program) -> State:
     """A network at rest: all charges 0, nothing on its way."""
-    kind: Any = np.int64 if program.exact else np.float64
-    slots = int(program.delay.max(initial=1)) + 1
-    threshold = np.clip(program.threshold, -HUGE, HUGE) if program.exact else program.threshold
-    return State(
-        charge=np.zeros(program.size, kind),
-        ring=np.zeros((slots, program.size), kind),
-        arrived=np.zeros((slots, program.size), np.uint8),
-        rest=np.zeros(program.size, np.int64),
-        weight=program.weight.astype(kind),
-        threshold=threshold.astype(kind),
-        since=np.zeros(program.size, np.int64),
-    )
+    layout = pack(program)
+    return _odd(program) if layout is None else _packed(layout)
+
+
+def clear(state: State) -> None:
+    """Back to rest and to time 0, inputs that wait forgotten."""
+    state.charge.fill(0)
+    state.ring.fill(0)
+    if state.rest is not None:
+        state.rest.fill(0)
+    if isinstance(state.layout, Odd):
+        for part in (state.layout.arrived, state.layout.rest, state.layout.since):
+            part.fill(0)
+    state.row, state.time, state.waiting = 0, 0, NOTHING
 
 
 def charges(program: Program, state: State) -> Floats:
     """Of every neuron, (n,), after the last step that was run."""
-    return state.charge.astype(np.float64)
+    return state.charge[: program.size].astype(np.float64)
 
 
 def run(
@@ -100,54 +115,26 @@ def run(
     if steps < 0:
         raise ValueError(f"cannot run {steps} timesteps")
     now, state.waiting = _due(state, events, steps)
-    counts, last = np.zeros(program.size, np.int64), np.full(program.size, -1)
+    _widen(program, state, now)
+    given = now.charge.astype(np.int64 if program.exact else np.float64).astype(state.charge.dtype)
+    n = program.size
+    counts, last = np.zeros(n, np.int64), np.full(n, -1)
     first = last.copy()
-    floor: Any = max(program.floor, -HUGE) if program.exact else program.floor
-    decay = program.decay if len(program.decay) else np.ones(program.size)
-    room = program.size + min(steps * program.size, 2**16) if record else 0
+    room = n + min(steps * n, 2**16) if record else 0
     parts: list[tuple[Ints, Ints]] = []
-    done = used = synops = 0
+    done = used = 0
     while done < steps:
         times, neurons = np.empty(room, np.int64), np.empty(room, np.int64)
-        done, used, spikes, deliveries = _general(
-            program.exact,
-            program.lazy,
-            program.soft,
-            state.charge.dtype.type(program.above),
-            program.wrap,
-            program.resting,
-            program.halving,
-            state.charge.dtype.type(floor),
-            state.threshold,
-            program.leak,
-            decay,
-            program.first,
-            program.target,
-            program.delay,
-            state.weight,
-            state.charge,
-            state.ring,
-            state.arrived,
-            state.rest,
-            state.since,
-            state.time,
-            done,
-            steps,
-            now.time,
-            now.neuron,
-            now.charge.astype(state.charge.dtype),
-            used,
-            counts,
-            first,
-            last,
-            times,
-            neurons,
-        )
-        synops += deliveries
+        stretch = (done, steps, now.time, now.neuron, given, used, counts, first, last, times, neurons)
+        if isinstance(state.layout, Odd):
+            done, used, spikes = _run_odd(program, state, state.layout, stretch)
+        else:
+            done, used, spikes = _run_packed(state, state.layout, stretch)
         parts.append((times[:spikes], neurons[:spikes]))
         room *= 2
     state.time += steps
     times, neurons = (np.concatenate([part[side] for part in parts] or [last[:0]]) for side in (0, 1))
+    synops = int(counts @ np.diff(program.first))
     return Run(counts, first, last, steps, synops, times, neurons)
 
 
@@ -196,8 +183,131 @@ def halved(charge: Any, elapsed: int, code: int) -> Any:
     return left if charge > 0 else -left
 
 
+def _packed(layout: Packed) -> State:
+    kind, padded = layout.threshold.dtype, len(layout.threshold)
+    return State(
+        charge=aligned(padded, kind),
+        ring=aligned(layout.rows * padded, kind),
+        layout=layout,
+        rest=None if layout.resting is None else aligned(padded, np.int32),
+    )
+
+
+def _odd(program: Program) -> State:
+    n, slots = program.size, int(program.delay.max(initial=1)) + 1
+    kind: Any = np.int64 if program.exact else np.float64
+    threshold = np.clip(program.threshold, -HUGE, HUGE) if program.exact else program.threshold
+    return State(
+        charge=np.zeros(n, kind),
+        ring=np.zeros((slots, n), kind),
+        layout=Odd(
+            weight=program.weight.astype(kind),
+            threshold=threshold.astype(kind),
+            arrived=np.zeros((slots, n), np.uint8),
+            rest=np.zeros(n, np.int64),
+            since=np.zeros(n, np.int64),
+        ),
+    )
+
+
+def _rows(state: State, layout: Packed) -> NDArray[Any]:
+    """The coming steps that deliveries can be on their way to, (depth − 1, padded n)."""
+    rows: NDArray[Any] = state.ring.reshape(layout.rows, -1)[state.row : state.row + layout.depth - 1]
+    return rows
+
+
+def _widen(program: Program, state: State, events: Events) -> None:
+    """Go on in a wider type if these inputs may be too much for the present one."""
+    layout, n = state.layout, program.size
+    if isinstance(layout, Odd) or not len(events.time):
+        return
+    least, most = np.minimum(events.charge, 0), np.maximum(events.charge, 0)
+    if layout.fits(least.sum(), most.sum()):
+        return
+    _, together = np.unique(events.time * n + events.neuron, return_inverse=True)
+    low, high = np.bincount(together, least).min(), np.bincount(together, most).max()
+    if layout.fits(low, high):
+        return
+    wider, rows = pack(program, low, high), _rows(state, layout)
+    if wider is not None:
+        new = _packed(wider)
+        _rows(new, wider)[:] = rows
+        if new.rest is not None and state.rest is not None:
+            new.rest[:] = state.rest
+    else:
+        new = _odd(program)
+        slots = (state.time + np.arange(len(rows))) % len(new.ring)
+        new.ring[slots] = rows[:, :n]
+        assert isinstance(new.layout, Odd)
+        new.layout.arrived[slots] = (
+            1  # who is looked at in every step anyway, or it would not have been packed
+        )
+        if state.rest is not None:
+            new.layout.rest[:] = state.rest[:n]
+    new.charge[:n] = state.charge[:n]
+    state.charge, state.ring, state.layout, state.rest, state.row = (
+        new.charge,
+        new.ring,
+        new.layout,
+        new.rest,
+        0,
+    )
+
+
+def _run_packed(state: State, layout: Packed, stretch: tuple[Any, ...]) -> tuple[int, int, int]:
+    done, state.row, used, spikes = kernel(layout.width)(
+        state.charge,
+        state.ring,
+        state.rest,
+        layout.threshold,
+        layout.leaks,
+        layout.decay,
+        layout.floor,
+        layout.soft,
+        layout.above,
+        layout.resting,
+        layout.words,
+        layout.weight,
+        layout.begin,
+        layout.depth,
+        state.row,
+        layout.fired,
+        layout.chunks,
+        *stretch,
+    )
+    return done, used, spikes
+
+
+def _run_odd(program: Program, state: State, layout: Odd, stretch: tuple[Any, ...]) -> tuple[int, int, int]:
+    exact, number = program.exact, state.charge.dtype.type
+    return _simulate(
+        exact,
+        program.lazy,
+        program.soft,
+        number(program.above),
+        program.wrap,
+        program.resting,
+        program.halving,
+        number(max(program.floor, -HUGE) if exact else program.floor),
+        layout.threshold,
+        program.leak,
+        program.decay if len(program.decay) else np.ones(program.size),
+        program.first,
+        program.target,
+        program.delay,
+        layout.weight,
+        state.charge,
+        state.ring,
+        layout.arrived,
+        layout.rest,
+        layout.since,
+        state.time,
+        *stretch,
+    )
+
+
 @jit(error_model="numpy")
-def _general(
+def _simulate(
     exact: bool,
     lazy: bool,
     soft: bool,
@@ -230,13 +340,13 @@ def _general(
     lasts: Ints,
     times: Ints,
     neurons: Ints,
-) -> tuple[int, int, int, int]:
+) -> tuple[int, int, int]:
     """Every flag of a program, in int64 or float64. Stops early where `times` is full."""
     n, slots, room = len(charge), len(ring), len(times)
-    spikes, synops = 0, 0
+    spikes = 0
     for step in range(done, steps):
         if room and room - spikes < n:
-            return step, event, spikes, synops
+            return step, event, spikes
         slot = (began + step) % slots
         while event < len(event_time) and event_time[event] == step:
             ring[slot, event_neuron[event]] += event_charge[event]
@@ -267,7 +377,6 @@ def _general(
                     times[spikes] = step
                     neurons[spikes] = i
                     spikes += 1
-                synops += first[i + 1] - first[i]
                 for synapse in range(first[i], first[i + 1]):
                     there = (slot + delay[synapse]) % slots
                     ring[there, target[synapse]] += weight[synapse]
@@ -278,4 +387,4 @@ def _general(
             if not exact:
                 c = c * decay[i]
             charge[i] = max(c, floor)
-    return steps, event, spikes, synops
+    return steps, event, spikes
