@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba", reason="needs the extra spiking")
 
 from vilfredo.spiking.kernels import dense, lanes
-from vilfredo.spiking.program import Program
+from vilfredo.spiking.program import HALVES, Program
 
 
 def interpret(
@@ -27,7 +27,7 @@ def interpret(
     """Spikes of each neuron and the first firing of each output; slowly, word for word."""
     n = program.size
     arriving: list[dict[int, list[float]]] = [{} for _ in range(n)]
-    charge, last = [0.0] * n, [-(10**9)] * n
+    charge, last, heard = [0.0] * n, [-(10**9)] * n, [0] * n
     counts, first = [0] * n, [-1] * n
     for t in range(steps):
         fired = []
@@ -39,9 +39,16 @@ def interpret(
             x = 0.0
             for one in got:
                 x += one
-            resting = program.refractory > 0 and t - last[i] < program.refractory + 1
+            rest = int(program.rests[i]) if len(program.rests) else program.refractory
+            resting = rest > 0 and t - last[i] < rest + 1
             if resting:
                 x = 0.0
+            if got and len(program.halving) and program.halving[i] >= 0:
+                whole, part = divmod(t - heard[i], 2 ** int(program.halving[i]))
+                half = int(HALVES[part * 2 ** (4 - int(program.halving[i]))])
+                left = ((abs(int(charge[i])) * half) >> 10) >> whole
+                charge[i] = float(left if charge[i] > 0 else -left)
+                heard[i] = t
             c = charge[i] + x
             if program.wrap:
                 c = (c + 128) % 256 - 128
@@ -51,7 +58,7 @@ def interpret(
                 last[i] = t
                 if first[i] < 0:
                     first[i] = t
-                c = c - threshold[i] if program.soft else 0.0
+                c = c - (threshold[i] - program.above) if program.soft else 0.0
             elif program.leak[i]:
                 c = 0.0
             if len(program.decay):
@@ -74,6 +81,8 @@ def random_program(
     if exact:
         weight, threshold = np.round(weight), np.ceil(threshold)
     decay = rng.uniform(0.5, 1.0, n) if not exact and rng.random() < 0.5 else np.ones(0)
+    rests = rng.integers(0, 3, n) if rng.random() < 0.2 else np.zeros(0, np.int64)
+    halving = rng.integers(-1, 5, n) if exact and rng.random() < 0.3 else np.zeros(0, np.int64)
     return Program(
         numbers=np.arange(n),
         threshold=threshold,
@@ -87,6 +96,9 @@ def random_program(
         outputs=rng.permutation(n)[: rng.integers(1, n + 1)],
         exact=exact,
         decay=decay,
+        rests=rests,
+        halving=halving,
+        above=float(rng.integers(0, 2)),
         one=float(reach),
         **flags,
     )

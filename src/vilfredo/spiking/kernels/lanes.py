@@ -24,6 +24,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vilfredo.spiking.kernels.dense import halved
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.kernels.vectors import (
     add,
@@ -70,7 +71,10 @@ class Nets(NamedTuple):
     outputs: Ints  # (P,)
     depth: Ints  # (P,) how far back words are looked up
     floor: Floats  # (P,)
-    refractory: Ints  # (P,)
+    above: Floats  # (P,)
+    resting: Ints  # (N,) steps that a neuron is refractory
+    halving: Ints  # (N,) Caspian's leak, or −1
+    halves: NDArray[np.bool_]  # (P,) whether there is any of that
     lazy: NDArray[np.bool_]  # (P,) whether it has to be asked if anything arrived
     soft: NDArray[np.bool_]  # (P,)
     wrap: NDArray[np.bool_]  # (P,)
@@ -86,6 +90,7 @@ class Block(NamedTuple):
     alive: NDArray[np.uint64]  # (n,) in which lanes a neuron can fire
     charge: NDArray[Any]  # (n · W,)
     words: NDArray[Any]  # ((depth + chunk) · n,) row depth + t: who fires at t
+    heard: NDArray[np.int64]  # (n · W,) when something last arrived, or empty where nothing halves
     counts: NDArray[np.int16]  # (n · W,) spikes
     seen: NDArray[np.uint64]  # (o,) where an output has fired
     first: NDArray[np.int32]  # (o · W,) when
@@ -180,7 +185,9 @@ def pack(
     threshold = [
         program.threshold[None] if thresholds is None else thresholds[k] for k, program in enumerate(programs)
     ]
-    depth = np.array([program.refractory for program in programs])
+    resting = np.concatenate([program.resting for program in programs])
+    depth = np.ones(len(programs), np.int64)
+    np.maximum.at(depth, np.repeat(np.arange(len(programs)), size), resting)
     np.maximum.at(depth, network, lag)
     least = np.array([rows.min(initial=np.inf) for rows in threshold])
     nets = Nets(
@@ -199,9 +206,12 @@ def pack(
         output=_places([program.outputs for program in programs], neuron, "an output"),
         inputs=np.array([len(program.inputs) for program in programs]),
         outputs=np.array([len(program.outputs) for program in programs]),
-        depth=np.maximum(depth, 1),
+        depth=depth,
         floor=np.array([program.floor for program in programs]),
-        refractory=np.array([program.refractory for program in programs]),
+        above=np.array([program.above for program in programs]),
+        resting=resting,
+        halving=np.concatenate([p.halving if len(p.halving) else np.full(p.size, -1) for p in programs]),
+        halves=np.array([bool((p.halving >= 0).any()) for p in programs]),
         lazy=np.array(
             [
                 p.lazy and (p.soft or low <= max(0.0, p.floor) or bool((p.decay > 1).any()))
@@ -210,7 +220,7 @@ def pack(
         ),
         soft=np.array([program.soft for program in programs]),
         wrap=np.array([program.wrap for program in programs]),
-        decays=np.array([len(program.decay) > 0 for program in programs]),
+        decays=np.array([len(program.decay) > 0 and not program.exact for program in programs]),
     )
     kind = _kind(programs, nets, network, target, weight, threshold, charge, steps)
     return Population(programs, nets, copies * repeat, kind)
@@ -345,14 +355,16 @@ def _kind(
     np.maximum.at(ups, np.repeat(np.arange(len(many)), many), up)
     np.minimum.at(downs, np.repeat(np.arange(len(many)), many), down)
     high = np.maximum(top, nets.floor) + ups
-    high = np.where(nets.soft, (ups - bottom) * steps, high)
+    high = np.where(nets.soft, (ups - bottom + nets.above) * steps, high)
     with np.errstate(invalid="ignore"):
         low = np.where(nets.floor > -np.inf, np.minimum(nets.floor, 0.0) + downs, (downs - top) * steps)
     reach = np.maximum(np.maximum(high, -low), -bottom)
     # In 8 bits sums count modulo 256; what cannot be reached is dead, what always is reached is at least
     # −128. Only a soft reset can leave these bits for a moment.
     reach = np.where(
-        nets.wrap, np.where(nets.soft & (bottom < 0), 512 + ups - downs - bottom + top, 0), reach
+        nets.wrap,
+        np.where(nets.soft & (bottom < nets.above), 512 + ups - downs - bottom + top + nets.above, 0),
+        reach,
     )
     widest = float(reach.max())
     for kind in WIDTHS[:-1]:
@@ -381,7 +393,8 @@ def _rows(population: Population, k: int, charges: Floats, width: int) -> NDArra
         info = np.iinfo(population.kind)
         if not (np.trunc(charges) == charges).all():
             raise ValueError(f"input charges of network {k} are not whole numbers")
-        if charges.size and not (info.min <= charges.min() and charges.max() <= info.max):
+        wrap = population.nets.wrap.all()  # what goes beyond wraps around
+        if charges.size and not wrap and not (info.min <= charges.min() and charges.max() <= info.max):
             raise ValueError(
                 f"input charges of network {k} reach from {charges.min():g} to {charges.max():g}; "
                 "pack the population for such charges"
@@ -389,7 +402,8 @@ def _rows(population: Population, k: int, charges: Floats, width: int) -> NDArra
     elif not np.isfinite(charges).all():
         raise ValueError(f"input charges of network {k} are not finite")
     order = np.arange(len(charges) + width) % len(charges)
-    return np.ascontiguousarray(charges.transpose(2, 1, 0).astype(population.kind)[:, :, order])
+    whole = charges if population.kind == np.float64 else charges.astype(np.int64)
+    return np.ascontiguousarray(whole.transpose(2, 1, 0).astype(population.kind)[:, :, order])
 
 
 # -- kernels ----------------------------------------------------------------------------------------
@@ -408,6 +422,7 @@ def new_block(nets: Nets, p: int, like: Any, words: Any, width: int, chunk: int)
         np.zeros(n, np.uint64),
         aligned(n * width, like),
         np.zeros((nets.depth[p] + chunk) * n, words.dtype),
+        np.zeros(n * width if nets.halves[p] else 0, np.int64),
         aligned(n * width, np.zeros(1, np.int16)),
         np.zeros(outputs, np.uint64),
         np.zeros(outputs * width, np.int32),
@@ -444,7 +459,7 @@ def assign(
                     weight[j * width + slot] = 0
                     present[j] &= ~bit
                 else:
-                    weight[j * width + slot] = weight.dtype.type(value)
+                    weight[j * width + slot] = _number(weight, value)
                     present[j] |= bit
         if loaded[slot] < 0 or nets.threshold_rows[p] > 1:
             at = nets.threshold_at[p] + (row * n if nets.threshold_rows[p] > 1 else 0)
@@ -454,9 +469,15 @@ def assign(
                     threshold[i * width + slot] = 0
                     alive[i] &= ~bit
                 else:
-                    threshold[i * width + slot] = threshold.dtype.type(max(value, lowest))
+                    threshold[i * width + slot] = _number(threshold, max(value, lowest))
                     alive[i] |= bit
         loaded[slot] = row
+
+
+@jit(error_model="numpy")
+def _number(like: Any, value: float) -> Any:
+    """A number of the type of an array; integers keep the lowest bits."""
+    return like.dtype.type(value) if like.dtype.type(0.5) > 0 else like.dtype.type(np.int64(value))
 
 
 @jit(error_model="numpy")
@@ -466,6 +487,16 @@ def limits(like: Any) -> tuple[float, float]:
         return -np.inf, 1.7976931348623157e308
     bits = 8 * like.itemsize
     return -(2.0 ** (bits - 1)), 2.0 ** (bits - 1) - 1
+
+
+@jit(error_model="numpy")
+def _halve(charge: Any, heard: Ints, at: int, width: int, arrived: Any, now: int, code: int) -> None:
+    """Caspian's leak of one neuron in the lanes where something arrives."""
+    for slot in range(width):
+        if (arrived >> np.uint64(slot)) & np.uint64(1):
+            left = halved(np.int64(charge[at + slot]), now - heard[at + slot], code)
+            charge[at + slot] = charge.dtype.type(left)
+            heard[at + slot] = now
 
 
 @jit(error_model="numpy")
@@ -483,22 +514,31 @@ def advance(
     regions: Any,
     watch: bool,
     began: int,
+    now: int,
 ) -> None:
     """A block for `steps` timesteps, at most as many as it keeps words for, in the lanes of `active`.
 
     Inputs come from `rows`, or from `spans` where there are any. `watch`: note when outputs fire first, where
-    `began` is the time of the first step. See `Program` for what a timestep is.
+    `began` is the time of the first step; `now` is the same since the lanes were at rest. See `Program` for
+    what a timestep is.
     """
     begin = nets.neuron[p]
     n, inputs = nets.neuron[p + 1] - begin, nets.inputs[p]
     entry, depth = nets.entry[begin], nets.depth[p]
-    refractory, lazy, soft, wrap = nets.refractory[p], nets.lazy[p], nets.soft[p], nets.wrap[p]
-    decays = nets.decays[p]
+    lazy, soft, wrap, decays, halves = (
+        nets.lazy[p],
+        nets.soft[p],
+        nets.wrap[p],
+        nets.decays[p],
+        nets.halves[p],
+    )
+    asks = lazy or halves
     words = block.words
     like = block.charge
     nothing = zero(like, words)
     lowest, _ = limits(like)
     floor = splat(like.dtype.type(max(nets.floor[p], lowest)), nothing)
+    above = splat(like.dtype.type(nets.above[p]), nothing)
     spanned = len(spans.at) > 0
     for t in range(steps):
         row = (depth + t) * n
@@ -508,7 +548,7 @@ def advance(
             for e in range(nets.entry[begin + i] - entry, nets.entry[begin + i + 1] - entry):
                 spikes = np.uint64(words[row + nets.back[entry + e]])
                 x = add_where(spikes, x, load(block.weight, e * width, words))
-                if lazy:
+                if asks:
                     arrived |= spikes & block.present[e]
             port = nets.input[begin + i]
             if port >= 0:
@@ -521,15 +561,17 @@ def advance(
                 elif rows_at >= 0:
                     given = load(rows, rows_at + (t * inputs + port) * stride, words)
                     x = add(x, given)
-                    if lazy:
+                    if asks:
                         arrived |= differ(given, nothing)
             able = block.alive[i] & np.uint64(active)
-            if refractory > 0:
+            if nets.resting[begin + i] > 0:
                 resting = np.uint64(0)
-                for r in range(1, refractory + 1):
+                for r in range(1, nets.resting[begin + i] + 1):
                     resting |= np.uint64(words[row - r * n + i])
                 x = where(resting, nothing, x)
                 able &= ~resting
+            if halves and nets.halving[begin + i] >= 0 and arrived != 0:
+                _halve(like, block.heard, i * width, width, arrived, now + t, nets.halving[begin + i])
             c = add(load(like, i * width, words), x)
             if wrap:
                 c = wrapped(c)
@@ -540,7 +582,7 @@ def advance(
             kept = c
             if nets.leak[begin + i]:
                 kept = nothing
-            after = subtract(c, threshold) if soft else nothing
+            after = subtract(c, subtract(threshold, above)) if soft else nothing
             c = where(fired, after, kept)
             if decays:
                 c = scale(c, nets.decay[begin + i])
@@ -663,7 +705,7 @@ def _blocks(
                 now = min(now, window - done)
             place = base + done * nets.inputs[p] * stride if done < window else -1
             advance(
-                nets, p, block, active, width, now, rows, place, stride, spans, small, True, done
+                nets, p, block, active, width, now, rows, place, stride, spans, small, True, done, done
             )  # fmt: skip
             done += now
             flush(block.counts, n, width, used, lane, counts)
