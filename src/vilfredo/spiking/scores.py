@@ -8,15 +8,16 @@ program, are run one by one. The results are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vilfredo.protocols import Fault
 from vilfredo.spiking import coding
-from vilfredo.spiking.copies import Copies, copies
+from vilfredo.spiking.copies import copies as perturbed_copies
 from vilfredo.spiking.network import Floats, Ints, SpikingNetwork
+from vilfredo.spiking.population import Cells, same
 from vilfredo.spiking.portrait import portrait as drawn
 from vilfredo.spiking.program import Program
 from vilfredo.spiking.tasks.task import Classification, Control, kind
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from vilfredo.spiking.costs import Cost
     from vilfredo.spiking.decoders.decoder import Decoder, Reading
     from vilfredo.spiking.encoders.encoder import Code, Encoder
-    from vilfredo.spiking.kernels import dense
+    from vilfredo.spiking.kernels import dense, lanes
     from vilfredo.spiking.processors.driver import Driver, Engine
 
 SHOWN = 10  # inferences in a drawing
@@ -130,18 +131,24 @@ def scores(
 
     Raises `NetworkError` for a network that the processor cannot hold.
     """
-    programs = [_program(setup.processor, network) for network in networks]
-    clean = _runs(setup, networks, programs, None, split, episodes)
+    programs = [setup.processor.cells(network) for network in networks]
+    clean = _runs(setup, networks, [_itself(p) for p in programs], False, split, episodes)
     faulty: list[Floats] = [np.zeros(0)] * len(networks)
     if copies:
-        made = [
-            _copies(setup.processor, p, faults, copies, seed) if p is not None else None for p in programs
-        ]
-        some = episodes[:copy_episodes]
-        perturbed = _Perturbed(made, faults, copies, seed)
-        found = _runs(setup, networks, programs, perturbed, split, some)
+        cells = [_perturbed(setup.processor, p, faults, copies, seed) for p in programs]
+        found = _runs(setup, networks, cells, True, split, episodes[:copy_episodes])
         faulty = [run.score.reshape(copies, -1).mean(axis=1) for run in found]
     return [_score(setup, n, run, f) for n, run, f in zip(networks, clean, faulty, strict=True)]
+
+
+def _itself(program: Program) -> Cells:
+    return Cells(program, program.weight[None], program.threshold[None], None)
+
+
+def _perturbed(processor: Driver, program: Program, faults: Sequence[Fault], count: int, seed: int) -> Cells:
+    rng = np.random.default_rng(seed)
+    made = perturbed_copies(program, faults, count, rng, processor.device_weights(program, count, rng))
+    return Cells(program, made.weights, made.thresholds, made.delays)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,51 +160,29 @@ class _Run:
     inferences: int
 
 
-@dataclass(frozen=True, eq=False)
-class _Perturbed:
-    """The copies of all networks, and what they are made with where a network is no program."""
-
-    made: Sequence[Copies | None]
-    faults: Sequence[Fault]
-    count: int
-    seed: int
-
-
-def _program(processor: Driver, network: SpikingNetwork) -> Program | None:
-    """The network as lanes can run it with the same result as alone; None where there is no such thing."""
-    if not processor.lanes:
-        return None
-    return processor.program(network)
-
-
-def _copies(processor: Driver, program: Program, faults: Sequence[Fault], count: int, seed: int) -> Copies:
-    rng = np.random.default_rng(seed)
-    return copies(program, faults, count, rng, processor.device_weights(program, count, rng))
-
-
 def _runs(
     setup: Setup,
     networks: Sequence[SpikingNetwork],
-    programs: Sequence[Program | None],
-    perturbed: _Perturbed | None,
+    cells: Sequence[Cells],
+    perturbed: bool,
     split: str,
     episodes: Sequence[int],
 ) -> list[_Run]:
     from vilfredo.spiking.tasks.cartpole import Cartpole
 
-    found: dict[int, _Run] = {}
     task: Any = setup.task
     together: Callable[..., list[_Run]] | None = None if setup.control else _samples
     if isinstance(task, Cartpole):
         together = _poles
-    places = [i for i, program in enumerate(programs) if program is not None]
+    able = together is not None and setup.processor.lanes
+    places = [i for i, cell in enumerate(cells) if able and same(cell)]
+    found: dict[int, _Run] = {}
     if together is not None and places:
-        some = None if perturbed is None else [perturbed.made[i] for i in places]
-        runs = together(setup, [programs[i] for i in places], some, split, episodes)
+        runs = together(setup, [cells[i] for i in places], split, episodes)
         found.update(zip(places, runs, strict=True))
-    for i, network in enumerate(networks):
+    for i, (network, cell) in enumerate(zip(networks, cells, strict=True)):
         if i not in found:
-            engines = _engines(setup.processor, network, programs[i], perturbed, i)
+            engines = _engines(setup.processor, network, cell, perturbed)
             found[i] = _alone(setup, network, engines, split, episodes)
     return [found[i] for i in range(len(networks))]
 
@@ -216,48 +201,41 @@ def _score(setup: Setup, network: SpikingNetwork, run: _Run, faulty: Floats) -> 
 # -- many at once ---------------------------------------------------------------------------------
 
 
-def _rows(made: Sequence[Copies | None] | None) -> dict[str, Any]:
-    """What `lanes.pack` wants of the copies."""
-    if made is None:
-        return {}
-    given = [copy for copy in made if copy is not None]
-    delays = None if all(c.delays is None for c in given) else [c.delays for c in given]
-    return {
-        "weights": [c.weights for c in given],
-        "thresholds": [c.thresholds for c in given],
-        "delays": delays,
-    }
+def _pack(cells: Sequence[Cells], **options: Any) -> lanes.Population:
+    from vilfredo.spiking.kernels import lanes
+
+    delays = None
+    if any(cell.delays is not None for cell in cells):
+        delays = [
+            np.broadcast_to(cell.program.delay, cell.weights.shape) if cell.delays is None else cell.delays
+            for cell in cells
+        ]
+    return lanes.pack(
+        [cell.program for cell in cells],
+        weights=[cell.weights for cell in cells],
+        thresholds=[cell.thresholds for cell in cells],
+        delays=delays,
+        **options,
+    )
 
 
-def _samples(
-    setup: Setup,
-    programs: Sequence[Program],
-    made: Sequence[Copies | None] | None,
-    split: str,
-    episodes: Sequence[int],
-) -> list[_Run]:
+def _samples(setup: Setup, cells: Sequence[Cells], split: str, episodes: Sequence[int]) -> list[_Run]:
     from vilfredo.spiking.kernels import lanes
 
     assert isinstance(setup.task, Classification)
     x, y = setup.task.samples(split)
     charges = _charges(setup, x)
-    population = lanes.pack(programs, **_rows(made), repeat=len(x), charge=_most(charges), steps=setup.window)
+    population = _pack(cells, repeat=len(x), charge=_most(charges), steps=setup.window)
     found = []
-    for program, activity in zip(programs, lanes.run(population, charges, setup.window), strict=True):
-        counts = activity.counts[:, program.outputs]
+    for cell, activity in zip(cells, lanes.run(population, charges, setup.window), strict=True):
+        counts = activity.counts[:, cell.program.outputs]
         answers = coding.answers(setup.reading, counts, activity.first)
         right = (answers.reshape(-1, len(y)) == y).astype(np.float64).ravel()
         found.append(_Run(right, activity.counts.sum(axis=0), len(right)))
     return found
 
 
-def _poles(
-    setup: Setup,
-    programs: Sequence[Program],
-    made: Sequence[Copies | None] | None,
-    split: str,
-    episodes: Sequence[int],
-) -> list[_Run]:
+def _poles(setup: Setup, cells: Sequence[Cells], split: str, episodes: Sequence[int]) -> list[_Run]:
     raise NotImplementedError
 
 
@@ -280,33 +258,13 @@ def _most(charges: Floats) -> float:
 # -- one by one -----------------------------------------------------------------------------------
 
 
-def _engines(
-    processor: Driver,
-    network: SpikingNetwork,
-    program: Program | None,
-    perturbed: _Perturbed | None,
-    place: int,
-) -> list[Engine]:
+def _engines(processor: Driver, network: SpikingNetwork, cells: Cells, perturbed: bool) -> list[Engine]:
     """The network itself, or its copies, at work."""
-    from vilfredo.spiking.processors.driver import Lowered
-
-    if perturbed is None:
+    if not perturbed:
         return [processor.engine(network)]
-    made = perturbed.made[place]
-    if program is None or made is None:
-        rng = np.random.default_rng(perturbed.seed)
-        return processor.perturbed_engines(network, perturbed.faults, perturbed.count, rng)
-    return [
-        Lowered(
-            replace(
-                program,
-                weight=made.weights[k],
-                threshold=made.thresholds[k],
-                delay=program.delay if made.delays is None else made.delays[k],
-            )
-        )
-        for k in range(perturbed.count)
-    ]
+    delays = [cells.program.delay] * len(cells.weights) if cells.delays is None else cells.delays
+    rows = zip(cells.weights, cells.thresholds, delays, strict=True)
+    return [processor.copy(network, cells.program, *row) for row in rows]
 
 
 def _alone(
