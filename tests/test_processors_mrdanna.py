@@ -1,5 +1,7 @@
 """The memristive processor: levels, devices, dynamics by hand and against a slow interpreter."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from hypothesis import strategies as st
 pytest.importorskip("numba")
 
 from vilfredo.spiking import NetworkError, SpikingNetwork
+from vilfredo.spiking.lowering import Lowered
 from vilfredo.spiking.processors.mrdanna import DEVICES, Processor
 
 
@@ -147,6 +150,29 @@ def test_a_loaded_network_sits_on_one_device():
     processor = Processor({"levels": 3, "write": 0.1, "seed": 1})
     drawn = processor.device_weights(processor.program(net), 1, np.random.default_rng(1))
     assert noisy == drawn[0, 0]
+
+
+def test_copies_are_devices():
+    net = network([(0, 1, 0.7, 1), (1, 1, 0.4, 2), (0, 2, -0.6, 1), (1, 2, 0.9, 1)], [0.4, 0.9, 0.6])
+    processor = Processor({"device": "pcm", "write": 0.2})
+    spikes = [(0, t, 0.5) for t in range(0, 40, 2)]
+    found = processor.run_population([net, net], spikes, 60, copies=20, seed=3)
+    held = processor.device_weights(processor.program(net), 20, np.random.default_rng(3))
+    seen = []
+    for weights in held:
+        engine = Lowered(replace(processor.program(net), weight=weights))
+        engine.give([0] * 20, [t for _, t, _ in spikes], [0.5] * 20)
+        seen.append(engine.run(60, False).counts.tolist())
+    assert found.neurons[0].tolist() == found.neurons[1].tolist() == seen
+    assert len({tuple(row) for row in seen}) > 1
+    alone = processor.run_population([net], spikes, 60)
+    processor.load_network(net)
+    processor.apply_spikes(spikes)
+    processor.run(60)
+    assert alone.neurons[0].tolist() == [processor.neuron_counts()]
+    cost = processor.cost(processor.program(net), found.activity[0])
+    assert cost.energy.n == 20
+    assert cost.seconds.mean == pytest.approx(60 * 5e-8)
 
 
 @st.composite

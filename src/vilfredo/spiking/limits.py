@@ -74,8 +74,9 @@ def _words(p: Property) -> str:
 
 def _names(columns: Mapping[str, Floats], wanted: Sequence[Property], what: str, who: str, rows: int) -> None:
     names = {p.name for p in wanted}
-    for name in sorted(names - set(columns)) if rows else ():
-        raise NetworkError(f"the {what} of the network have no {name}, which {who} needs")
+    for p in wanted if rows else ():
+        if p.name not in columns:
+            raise NetworkError(f"the {what} of the network have no {p.name}, which {who} needs")
     for name in sorted(set(columns) - names):
         raise NetworkError(
             f"the {what} of the network have a {name}, which {who} does not know with its parameters"
