@@ -178,13 +178,19 @@ def run_many(
     counts = np.zeros((copies, at_neuron[-1]), np.int64)
     first = np.full((copies, at_neuron[-1]), -1)
     synops = np.zeros((copies, len(circuits)), np.int64)
+    weight, threshold, delay = (
+        np.ascontiguousarray(np.concatenate(parts, axis=1))
+        for parts in (
+            weights,
+            thresholds,
+            [np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)],
+        )
+    )
     _together(
         steps, copies, at_neuron, at_synapse, at_input,
         np.concatenate([c.first for c in circuits]), np.concatenate([c.target for c in circuits]),
-        np.concatenate([np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)], axis=1),
-        np.concatenate(weights, axis=1), np.concatenate([c.spread for c in circuits]), circuits[0].noisy,
-        np.concatenate(thresholds, axis=1), np.concatenate([c.leak for c in circuits]),
-        circuits[0].floor, circuits[0].ravens,
+        delay, weight, np.concatenate([c.spread for c in circuits]), circuits[0].noisy,
+        threshold, np.concatenate([c.leak for c in circuits]), circuits[0].floor, circuits[0].ravens,
         times, neurons, charges, np.array([s.key for s in states]), np.array([s.marks for s in states]),
         np.array([s.spare for s in states]), counts, first, synops,
     )  # fmt: skip
