@@ -23,7 +23,7 @@ import numpy as np
 
 from vilfredo import pareto
 from vilfredo.goal import Goal
-from vilfredo.optimizers.nsga2 import TRIES, Names, Underway, belongs, fresh_sample, new_name
+from vilfredo.optimizers.nsga2 import TRIES, Names, Underway, belongs, demoted, fresh_sample, new_name
 from vilfredo.protocols import Rng, Space, Work
 from vilfredo.trial import Key, Trial, Value
 
@@ -70,7 +70,9 @@ class Eons:
       paper's fitness − c₁·neurons − c₂·synapses + c₃·resilience = {reward: 1, neurons: c₁, synapses: c₂,
       resilience_mean: c₃}; goals that are not named do not count. Without `weights` all ranked goals count
       the same, each divided by its range in the pool.
-    * `"pareto"`: the rank, then the crowding distance of NSGA-II.
+    * `"pareto"`: the rank, then the crowding distance of NSGA-II; of equal points the latest counts, the
+      others come after everybody else. Here the elites are the `population_size` best of the pool (at least
+      `num_best`), because a front that is not among the parents is forgotten.
 
     `renew`: 0, or after how many generations the perturbations and episodes are redrawn (`Work.noise` is
     generation // renew). Elites are then measured again first, by works of the operator "renew" that are no
@@ -192,6 +194,11 @@ class Eons:
             return pool.trials[first + int(w * (last - first))]
         return pool.trials[int(w * len(pool.trials))]
 
+    @property
+    def _staying(self) -> int:
+        """How many of a pool stay for the next one."""
+        return self.num_best if self.selection == "weighted" else max(self.num_best, self.population_size)
+
     # -- renewing ---------------------------------------------------------------------------------
 
     def _noise(self, generation: int) -> int:
@@ -265,6 +272,8 @@ class Eons:
         if len(rows) == 0:
             return Pool()
         order, grades = self._graded(table[rows], violations[rows])
+        if self.selection == "pareto":
+            order, grades = order[: self._staying], grades[: self._staying]
         new = np.flatnonzero(np.concatenate(([True], (grades[1:] != grades[:-1]).any(axis=1), [True])))
         sizes = np.diff(new)
         trials = tuple(self._trials[alive[row].number] for row in rows[order])
@@ -274,7 +283,7 @@ class Eons:
             chances=_chances(count, max(1, round(self.tournament_size_factor * count))),
             first=tuple(np.repeat(new[:-1], sizes).tolist()),
             last=tuple(np.repeat(new[1:], sizes).tolist()),
-            elites=tuple(trial.number for trial in trials[: self.num_best]),
+            elites=tuple(trial.number for trial in trials[: self._staying]),
         )
 
     def _graded(self, table: pareto.Array, violations: pareto.Array) -> tuple[pareto.Indices, pareto.Array]:
@@ -290,7 +299,7 @@ class Eons:
                 scores = table @ np.array([self.weights[goal.name] for goal in self.goals if goal.ranked])
             grades = scores[:, None]
         else:
-            ranks = pareto.ranks(table)
+            ranks = demoted(pareto.ranks(table), table, violations)
             distance = np.zeros(len(table))
             for level in range(int(ranks.max()) + 1):
                 # Of copies of a point the latest has the distance, so that a plateau is crossed.

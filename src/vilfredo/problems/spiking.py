@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -240,15 +241,14 @@ class Spiking:
             "latency": score.cost.seconds,
         }
         if len(score.faulty):
-            found, spread = resilience(score.faulty), float(np.std(score.faulty))
-            errors = standard_errors(score.faulty)
-            values["resilience_mean"] = Value(float(found.mean), spread, len(score.faulty))
-            q05, worst = float(found.q05), float(found.worst)
-            values["resilience_q05"] = Value(q05, float(errors[1]))
-            values["resilience_worst"] = Value(worst)
+            found, (mean_error, q05_error) = resilience(score.faulty), standard_errors(score.faulty)
+            values["resilience_mean"] = Value(float(found.mean), float(mean_error))
+            values["resilience_q05"] = Value(float(found.q05), float(q05_error))
+            values["resilience_worst"] = Value(float(found.worst))
         return values
 
 
 def _mean(values: np.ndarray[Any, np.dtype[np.float64]]) -> Value:
+    """The mean over episodes or samples, with its standard error."""
     spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return Value(float(values.mean()), spread, len(values))
+    return Value(float(values.mean()), spread / math.sqrt(len(values)))

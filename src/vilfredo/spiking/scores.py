@@ -17,7 +17,7 @@ from vilfredo.protocols import Fault
 from vilfredo.spiking import coding
 from vilfredo.spiking.copies import copies as perturbed_copies
 from vilfredo.spiking.network import Floats, Ints, SpikingNetwork
-from vilfredo.spiking.population import Cells, same
+from vilfredo.spiking.population import Cells
 from vilfredo.spiking.portrait import portrait as drawn
 from vilfredo.spiking.program import Program
 from vilfredo.spiking.tasks.task import Classification, Control, kind
@@ -174,17 +174,12 @@ def _runs(
     together: Callable[..., list[_Run]] | None = None if setup.control else _samples
     if isinstance(task, Cartpole):
         together = _poles
-    able = together is not None and setup.processor.lanes
-    places = [i for i, cell in enumerate(cells) if able and same(cell)]
-    found: dict[int, _Run] = {}
-    if together is not None and places:
-        runs = together(setup, [cells[i] for i in places], split, episodes)
-        found.update(zip(places, runs, strict=True))
-    for i, (network, cell) in enumerate(zip(networks, cells, strict=True)):
-        if i not in found:
-            engines = _engines(setup.processor, network, cell, perturbed)
-            found[i] = _alone(setup, network, engines, split, episodes)
-    return [found[i] for i in range(len(networks))]
+    if together is not None and setup.processor.lanes and cells:
+        return together(setup, cells, split, episodes)
+    return [
+        _alone(setup, network, _engines(setup.processor, network, cell, perturbed), split, episodes)
+        for network, cell in zip(networks, cells, strict=True)
+    ]
 
 
 def _score(setup: Setup, network: SpikingNetwork, run: _Run, faulty: Floats) -> Score:
