@@ -111,7 +111,7 @@ def in_lanes(
     """Side by side in the kernel for many networks, where that is the same; else copy by copy."""
     given: list[Floats] = []
     for cell, entry in zip(cells, entries, strict=True):
-        charges = _charges(cell.program, entry, steps) if same(cell) else None
+        charges = _charges(cell.program, entry, steps)
         if charges is None or not driver.lanes or not steps:
             return [one_by_one(driver, *row, steps) for row in zip(networks, cells, entries, strict=True)]
         given.append(charges)
@@ -128,11 +128,6 @@ def in_lanes(
         steps=steps,
     )
     return lanes.run(packed, given, steps)
-
-
-def same(cells: Cells) -> bool:
-    """Whether lanes know everything that the program says."""
-    return not len(cells.program.rests) and not len(cells.program.halving)
 
 
 def _charges(program: Program, entries: Entries, steps: int) -> Floats | None:
