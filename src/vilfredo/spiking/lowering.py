@@ -29,15 +29,16 @@ class Lowered:
     def __init__(self, program: Program) -> None:
         self.program = program
         self.span = int(program.delay.max(initial=1))  # how long a charge can be on its way
+        self.state = dense.start(program)
         self._arrived = 0  # before the last reset
-        self._start()
+        self._begin()
 
     def reset(self) -> None:
         self._arrived = self.accumulates
-        self._start()
+        dense.clear(self.state)
+        self._begin()
 
-    def _start(self) -> None:
-        self.state = dense.start(self.program)
+    def _begin(self) -> None:
         self.waiting: list[tuple[int, int, float]] = []  # inputs to come: times, neurons, charges
         self.recent = (
             np.zeros(0, np.int64),

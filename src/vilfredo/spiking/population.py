@@ -111,7 +111,7 @@ def in_lanes(
     """Side by side in the kernel for many networks, where that is the same; else copy by copy."""
     given: list[Floats] = []
     for cell, entry in zip(cells, entries, strict=True):
-        charges = _charges(cell.program, entry, steps)
+        charges = _charges(cell, entry, steps)
         if charges is None or not driver.lanes or not steps:
             return [one_by_one(driver, *row, steps) for row in zip(networks, cells, entries, strict=True)]
         given.append(charges)
@@ -130,9 +130,13 @@ def in_lanes(
     return lanes.run(packed, given, steps)
 
 
-def _charges(program: Program, entries: Entries, steps: int) -> Floats | None:
+def _charges(cells: Cells, entries: Entries, steps: int) -> Floats | None:
     """(1, inputs, window) for lanes; None if there is an input of charge 0 in sum, which only an engine takes
     for an arrival, and it matters."""
+    program = cells.program
+    matters = program.lazy and (
+        program.soft or len(program.halving) > 0 or cells.thresholds.min(initial=np.inf) <= 0
+    )
     column = {place: i for i, place in enumerate(program.inputs.tolist())}
     window = max((time + 1 for time in entries[1] if time < steps), default=0)
     charges, arrived = np.zeros((len(column), window)), np.zeros((len(column), window), np.bool_)
@@ -140,7 +144,7 @@ def _charges(program: Program, entries: Entries, steps: int) -> Floats | None:
         if time < steps:
             charges[column[neuron], time] += charge
             arrived[column[neuron], time] = True
-    if program.lazy and (arrived & (charges == 0)).any():
+    if matters and (arrived & (charges == 0)).any():
         return None
     return ((charges + 128) % 256 - 128 if program.wrap else charges)[None]
 

@@ -178,14 +178,9 @@ def run_many(
     counts = np.zeros((copies, at_neuron[-1]), np.int64)
     first = np.full((copies, at_neuron[-1]), -1)
     synops = np.zeros((copies, len(circuits)), np.int64)
-    weight, threshold, delay = (
-        np.ascontiguousarray(np.concatenate(parts, axis=1))
-        for parts in (
-            weights,
-            thresholds,
-            [np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)],
-        )
-    )
+    weight, threshold = (np.ascontiguousarray(np.concatenate(rows, axis=1)) for rows in (weights, thresholds))
+    full = [np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)]
+    delay = np.ascontiguousarray(np.concatenate(full, axis=1))
     _together(
         steps, copies, at_neuron, at_synapse, at_input,
         np.concatenate([c.first for c in circuits]), np.concatenate([c.target for c in circuits]),

@@ -163,7 +163,7 @@ class Processor(Driver):
         return counts & 255
 
     def seen(self, run: dense.Run) -> dense.Run:
-        return replace(super().seen(run), last=wrapped(run.last))
+        return replace(run, counts=self.shown(run.counts), last=wrapped(run.last))
 
     def get_processor_properties(self) -> dict[str, JSON]:
         return {**super().get_processor_properties(), "binary_input": True}
