@@ -132,7 +132,7 @@ def scores(
     Raises `NetworkError` for a network that the processor cannot hold.
     """
     programs = [setup.processor.cells(network) for network in networks]
-    clean = _runs(setup, networks, [_itself(p) for p in programs], False, split, episodes)
+    clean = _runs(setup, networks, [_itself(setup.processor, p) for p in programs], False, split, episodes)
     faulty: list[Floats] = [np.zeros(0)] * len(networks)
     if copies:
         cells = [_perturbed(setup.processor, p, faults, copies, seed) for p in programs]
@@ -141,8 +141,10 @@ def scores(
     return [_score(setup, n, run, f) for n, run, f in zip(networks, clean, faulty, strict=True)]
 
 
-def _itself(program: Program) -> Cells:
-    return Cells(program, program.weight[None], program.threshold[None], None)
+def _itself(processor: Driver, program: Program) -> Cells:
+    """As it would be loaded: on the device that the processor's `seed` draws, where it has one."""
+    rng = np.random.default_rng(getattr(processor.params, "seed", 0))
+    return Cells(program, processor.device_weights(program, 1, rng), program.threshold[None], None)
 
 
 def _perturbed(processor: Driver, program: Program, faults: Sequence[Fault], count: int, seed: int) -> Cells:
