@@ -66,8 +66,9 @@ class Lowered:
             run = dense.run(self.program, self.state, events, steps - tail, False)
             last = dense.run(self.program, self.state, dense.NOTHING, tail, True)
             run = join(run, last)
-        times = np.concatenate([self.recent[0] - steps, last.times - last.steps])
-        neurons = np.concatenate([self.recent[1], last.neurons])
+        cut = np.searchsorted(last.times, last.steps - self.span)
+        times = np.concatenate([self.recent[0] - steps, last.times[cut:] - last.steps])
+        neurons = np.concatenate([self.recent[1], last.neurons[cut:]])
         late = times >= -self.span
         self.recent = times[late], neurons[late]
         self._given += len(now)
