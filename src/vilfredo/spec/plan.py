@@ -191,7 +191,8 @@ def _leaf(kind: str, source: JSON, folder: str, path: str, mistakes: Mistakes) -
     call: Callable[..., Any] | None
     if kind == "processor":  # has its parameters, by the names of its own world, in one mapping
         target = _found(kind, source["use"], folder, f"{path}.use", mistakes)
-        call = None if target is None else functools.partial(target, options or None)
+        whole = {**getattr(target, "DEFAULTS", {}), **options}
+        call = None if target is None else functools.partial(target, whole or None)
     else:
         call = _part(kind, {**source}, folder, mistakes, path)
     if call is None:

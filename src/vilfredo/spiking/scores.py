@@ -8,7 +8,7 @@ program, are run one by one. The results are the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -233,7 +233,25 @@ def _samples(setup: Setup, cells: Sequence[Cells], split: str, episodes: Sequenc
 
 
 def _poles(setup: Setup, cells: Sequence[Cells], split: str, episodes: Sequence[int]) -> list[_Run]:
-    raise NotImplementedError
+    from vilfredo.spiking.kernels import cartpole
+
+    task: Any = setup.task
+    codes = [replace(code, charge=_given(setup.processor, code.charge)) for code in setup.codes]
+    population = _pack(cells, repeat=len(episodes), charge=max(_most(code.charge) for code in codes))
+    done = cartpole.episodes(
+        population,
+        codes,
+        setup.reading,
+        task.setting,
+        task.starts(episodes),
+        setup.steps,
+        setup.window,
+        clear=setup.clear,
+    )
+    return [
+        _Run(reward, counts.sum(axis=0), int(steps.sum()))
+        for reward, counts, steps in zip(done.reward, done.counts, done.steps, strict=True)
+    ]
 
 
 def _charges(setup: Setup, values: Floats) -> Floats:

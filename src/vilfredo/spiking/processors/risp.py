@@ -161,6 +161,7 @@ class Processor(Driver):
     """RISP. `params` as `Parameters` has them; None: the preset `risp_127`. Raises `ValueError`."""
 
     name = "risp"
+    DEFAULTS = PRESETS[DEFAULT]  # what a spec's table need not say
     params: Parameters
 
     def __init__(self, params: Mapping[str, Any] | None = None) -> None:

@@ -104,6 +104,7 @@ class Processor(Driver):
     """
 
     name = "vrisp"
+    DEFAULTS = PRESETS[DEFAULT]  # what a spec's table need not say
     params: Parameters
     lowest: ClassVar[float] = -1.0
 
