@@ -27,7 +27,8 @@ quick = settings(max_examples=60, deadline=None)
 
 
 def space(**options: Any) -> Spiking:
-    return Spiking(**options).bind(3, 2, THRESHOLD, SYNAPSE)
+    """One change at a time, unless the options say otherwise."""
+    return Spiking(**{"num_mutations": 1, **options}).bind(3, 2, THRESHOLD, SYNAPSE)
 
 
 def evolved(made: Spiking, rng: np.random.Generator, steps: int = 30) -> dict[str, Any]:
@@ -211,7 +212,7 @@ def test_a_processors_limits_count_too() -> None:
 
 def test_what_has_one_value_only_is_not_redrawn() -> None:
     fixed = [Range("Weight", "int", 1, 1), Range("Delay", "int", 1, 15)]
-    made = Spiking(starting_nodes=0).bind(2, 1, [Range("Threshold", "float", 1, 1)], fixed)
+    made = Spiking(starting_nodes=0, num_mutations=1).bind(2, 1, [Range("Threshold", "float", 1, 1)], fixed)
     rng = np.random.default_rng(0)
     genome = made.sample(rng)
     kinds = {changed(genome, made.mutate(genome, rng)) for _ in range(200)}

@@ -80,7 +80,7 @@ class Spiking:
     starting_nodes: int = 5
     starting_edges: int | None = None
     merge_rate: float = 0.0
-    num_mutations: int = 1
+    num_mutations: int = 3
     add_node_rate: float = 0.75
     delete_node_rate: float = 0.25
     add_edge_rate: float = 0.75
