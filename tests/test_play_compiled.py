@@ -158,6 +158,18 @@ def test_random_networks(setting: str, encoder: Any, decoder: Any, clear: bool) 
     assert len({tuple(episode.actions) for episode in episodes}) > 1
 
 
+def test_a_spike_whose_charge_is_nothing_is_none() -> None:
+    """A neuron with threshold 0 would fire by its arrival."""
+    processor = risp.Processor(
+        {**PARAMS, "min_threshold": 0, "max_weight": 7, "min_weight": -7, "max_threshold": 7}
+    )
+    neurons = [(n, {"Threshold": 0.0 if n < 4 else 7.0, "Leak": 0.0}) for n in range(6)]
+    synapses = [(n, 4 + n % 2, {"Weight": 7.0, "Delay": 1.0 + n}) for n in range(4)]
+    network = SpikingNetwork.build(neurons, synapses, range(4), (4, 5))
+    task = Cartpole("easy")
+    compare(processor, [network], task, ChargeInjection(128), WinnerTakesAll(), [0, 1, 2, 3])
+
+
 def test_all_starts_and_settings_of_the_table() -> None:
     rng = np.random.default_rng(1)
     for setting in pole.SETTINGS:

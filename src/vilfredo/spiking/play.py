@@ -4,7 +4,7 @@ loops give the same."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -159,7 +159,8 @@ class _Run:
             raise ValueError(
                 f"the network must run at least 1 timestep for an observation, not {self.window}"
             )
-        self.codes = coding.codes(encoder, task.ranges, self.window)
+        made = coding.codes(encoder, task.ranges, self.window)
+        self.codes = tuple(felt(code, processor) for code in made)
         self.reading = coding.reading(decoder, answers, self.window)
         fits(network, self.codes, self.reading)
         self.processor = processor
@@ -195,6 +196,13 @@ class _Run:
                 if times_of:
                     first[place] = int(times_of[0])
         return counts, first
+
+
+def felt(code: Code, processor: Driver) -> Code:
+    """The code without spikes whose charge is nothing on this processor: they are none in all loops."""
+    values, place = np.unique(code.charge, return_inverse=True)
+    kept = [v if v and processor.charge(float(v), True) else 0.0 for v in values]
+    return replace(code, charge=np.array(kept)[place.reshape(code.charge.shape)])
 
 
 def fits(network: SpikingNetwork, codes: Sequence[Code], reading: Reading) -> None:
