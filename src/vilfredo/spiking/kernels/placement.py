@@ -6,6 +6,8 @@ has the same placement everywhere.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,6 +30,11 @@ def place(
         numbers = np.arange(size)
         return numbers % across, numbers // across, 0
     begin, near = neighbours(size, source, target)
+    side = math.isqrt(size) + 2
+    if side < min(width, height):  # a part of the grid is searched quicker, and will do
+        where, excess = _place(begin, near, side, side, reach)
+        if not excess:
+            return where % side, where // side, 0
     where, excess = _place(begin, near, width, height, reach)
     return where % width, where // width, int(excess)
 
@@ -93,7 +100,7 @@ def _place(begin: Ints, near: Ints, width: int, height: int, reach: int) -> tupl
         where[neuron], who[best] = best, neuron
         for k in range(begin[neuron], begin[neuron + 1]):
             joined[near[k]] += 1
-    return where, _repair(begin, near, where, who, width, reach, 20 * n)
+    return where, _repair(begin, near, where, who, width, reach, min(20 * n, 400))
 
 
 @jit()
