@@ -12,7 +12,7 @@ second, `firing_share.*`: the share of the neurons that fires in a step.
 All three compute the same numbers, and the spikes of each neuron are asserted to be equal. `speedup.*` is the
 median of the ratios of repetitions, one after the other. The peers run as fast as they can be brought to: one
 thread, `inference_mode`, no surrogate gradients, dense or sparse matrix, whichever is faster
-(`delay_1.matrix.*`), and nothing in the loop but product, neurons, clip and counting. What is put differently:
+(`delay_1.matrix.*`), and nothing in the loop but product, neurons, clip and counting. What is in other words:
 
 * snnTorch fires strictly above its threshold: `Leaky(beta=1, threshold=T − 0.5, reset_mechanism="zero")`. The
   charge of those that fired is reset when the next step begins.
