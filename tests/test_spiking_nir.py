@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from collections import deque
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ pytest.importorskip("numba")
 from vilfredo.spiking import NetworkError, Properties, SpikingNetwork  # noqa: E402
 from vilfredo.spiking import nir as ours  # noqa: E402
 from vilfredo.spiking.kernels import dense  # noqa: E402
+from vilfredo.spiking.nir.lines import Lines, through  # noqa: E402
 from vilfredo.spiking.processors.risp import Processor  # noqa: E402
 
 DATA = Path(os.environ.get("VILFREDO_DATA", "nowhere"))
@@ -312,6 +314,52 @@ def test_inputs_with_weights_get_neurons_of_their_own():
     assert str(losses[0]) == "node in: 1 neurons of their own pass on spikes of value 1, one timestep later"
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+@pytest.mark.parametrize(
+    ("padding", "stride"),
+    [((0, 0), (1, 1)), ((2, 1), (1, 1)), ((2, 1), (2, 3)), ("same", (1, 1)), ("valid", (2, 3))],
+)
+@pytest.mark.parametrize(("groups", "dilation"), [(1, (1, 1)), (2, (2, 1))])
+def test_convolutions_are_those_of_torch(padding, groups, dilation, stride):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(1)
+    weight, x = rng.normal(size=(6, 4 // groups, 3, 2)), rng.normal(size=(4, 9, 8))
+    wanted = torch.nn.functional.conv2d(
+        torch.tensor(x)[None], torch.tensor(weight), None, stride, padding, dilation, groups
+    )[0]
+    node = nir.Conv2d(None, weight, stride, padding, dilation, groups, np.zeros(6))
+    found = through("conv", node, Lines.of(x.shape), 1.0)
+    assert found.shape == tuple(wanted.shape)
+    assert found.matrices[0] @ x.reshape(-1) == pytest.approx(wanted.numpy().reshape(-1))
+
+
+def test_other_windows_are_those_of_torch():
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(1).normal(size=(3, 7, 6))
+    pooled = torch.nn.functional.avg_pool2d(torch.tensor(x)[None], (3, 2), (2, 2), (1, 0))[0].numpy()
+    shape = (np.array([3, 2]), np.array([2, 2]), np.array([1, 0]))
+    for node, wanted in ((nir.AvgPool2d(*shape), pooled), (nir.SumPool2d(*shape), 6 * pooled)):
+        found = through("pool", node, Lines.of(x.shape), 1.0)
+        assert found.shape == wanted.shape
+        assert found.matrices[0] @ x.reshape(-1) == pytest.approx(wanted.reshape(-1))
+    weight, line = np.random.default_rng(2).normal(size=(4, 3, 5)), x[:, :, 0]
+    wanted = torch.nn.functional.conv1d(torch.tensor(line)[None], torch.tensor(weight), None, 2, 1)[0].numpy()
+    found = through("conv", nir.Conv1d(7, weight, 2, 1, 1, 1, np.zeros(4)), Lines.of(line.shape), 1.0)
+    assert found.shape == wanted.shape
+    assert found.matrices[0] @ line.reshape(-1) == pytest.approx(wanted.reshape(-1))
+
+
+def test_windows_that_do_not_fit():
+    conv = nir.Conv2d(None, np.ones((2, 3, 3, 3)), 1, 0, 1, 1, np.zeros(2))
+    for shape, sentence in (
+        ((9,), "node 'c', a Conv2d, needs channels and 2 more dimensions, but gets 9"),
+        ((4, 5, 5), r"node 'c', a Conv2d, has weights of shape \(2, 3, 3, 3\) for 4 channels"),
+        ((3, 2, 5), "node 'c', a Conv2d, has a window larger than what it moves over"),
+    ):
+        with pytest.raises(NetworkError, match=sentence):
+            through("c", conv, Lines.of(shape), 1.0)
+
+
 def test_connections_without_delay_take_a_timestep():
     graph = made({"a": if_node(), "b": if_node()}, ("in", "a"), ("a", "b"), ("b", "out"))
     network, losses = ours.network(graph)
@@ -320,11 +368,11 @@ def test_connections_without_delay_take_a_timestep():
 
 
 REFUSED = [
-    (made({"a": lif(4.0, v_leak=np.array([1.2]))}), "node 'a', a LIF, has v_leak 1.2: a constant drive"),
-    (made({"a": if_node(v_reset=np.array([-1.0]))}), "node 'a', a IF, has v_reset -1: a reset to another"),
-    (made({"a": lif(0.5)}), "node 'a', a LIF, has tau 0.5, less than a timestep of 1; give a smaller dt"),
-    (made({"a": if_node(v_threshold=np.array([np.nan]))}), "node 'a', a IF, has a v_threshold that is not"),
-    (made({"a": nir.LI(*np.ones((3, 1)))}), "node 'a' is a LI, which a spiking network cannot express"),
+    (made({"a": lif(4.0, v_leak=np.array([1.2]))}), "node 'a', an LIF, has v_leak 1.2: a constant drive"),
+    (made({"a": if_node(v_reset=np.array([-1.0]))}), "node 'a', an IF, has v_reset -1: a reset to another"),
+    (made({"a": lif(0.5)}), "node 'a', an LIF, has tau 0.5, less than a timestep of 1; give a smaller dt"),
+    (made({"a": if_node(v_threshold=np.array([np.nan]))}), "node 'a', an IF, has a v_threshold that is not"),
+    (made({"a": nir.LI(*np.ones((3, 1)))}), "node 'a' is an LI, which a spiking network cannot express"),
     (
         made({"a": nir.CubaLIF(*np.array([[2.0], [2.0], [1.0], [0.0], [1.0], [0.0], [1.0]]))}),
         "node 'a', a CubaLIF, has a synaptic current that lasts",
@@ -332,7 +380,7 @@ REFUSED = [
     (
         made({"w": nir.Affine(np.ones((1, 1)), np.ones(1)), "a": if_node()},
              ("in", "w"), ("w", "a"), ("a", "out")),
-        "node 'w' is an Affine with a bias of 1",
+        "node 'w', an Affine, has a bias of 1",
     ),
     (
         made({"w": nir.Linear(np.ones((1, 3))), "a": if_node()}, ("in", "w"), ("w", "a"), ("a", "out")),
@@ -341,7 +389,7 @@ REFUSED = [
     (
         made({"d": nir.Delay(np.array([1.5])), "a": if_node()},
              ("in", "a"), ("a", "d"), ("d", "a"), ("a", "out")),
-        "node 'd' has a delay of 1.5, no multiple of a timestep of 1",
+        "node 'd', a Delay, has a delay of 1.5, no multiple of a timestep of 1",
     ),
     (
         made(
@@ -399,8 +447,7 @@ def test_a_published_lif_neuron_fires_as_its_simulators_say(who):
 
 
 PUBLISHED = {
-    "two_lif_neurons.nir": "node 'lif1', a LIF, has v_leak 1.2: a constant drive",
-    "cnn_sinabs.nir": "node '0' is a Conv2d, which a spiking network cannot express",
+    "two_lif_neurons.nir": "node 'lif1', an LIF, has v_leak 1.2: a constant drive",
     "braille_noDelay_bias_zero.nir": "node 'lif1.lif', a CubaLIF, has a synaptic current that lasts",
     "braille_noDelay_noBias_subtract.nir": "node 'lif1.lif', a CubaLIF, has a synaptic current that lasts",
     "braille_noDelay_bias_zero_subgraph.nir": "the package nir cannot read it: Edge .* does not exist",
@@ -415,8 +462,31 @@ def test_published_graphs_are_read_or_refused_by_node():
     for name, sentence in PUBLISHED.items():
         with pytest.raises(NetworkError, match=f"{name}: {sentence}"):
             ours.read(paths[name], dt=1e-4)
-    for name in paths.keys() - PUBLISHED.keys():
-        network, _ = ours.read(paths[name], dt=1e-4)
-        assert network.size == 2
+    sizes = {name: ours.read(paths[name], dt=1e-4)[0].size for name in paths.keys() - PUBLISHED.keys()}
+    assert sizes == {"lif_norse.nir": 2, "lif_rockpool.nir": 2, "cnn_sinabs.nir": 11282}
     with pytest.raises(NetworkError, match=r"has tau 0\.0025, less than a timestep of 1; give a smaller dt"):
         ours.read(paths["lif_norse.nir"])
+
+
+@pytest.mark.skipif(
+    not (DATA / "nmnist").is_dir() or not LIF.is_dir(), reason="needs nir and nmnist in $VILFREDO_DATA"
+)
+def test_a_published_convolutional_network_reads_digits():
+@pytest.mark.skipif(
+    not ((DATA / "nmnist").is_dir() and LIF.is_dir()), reason="needs nir and nmnist in $VILFREDO_DATA"
+)
+    network, losses = ours.read(LIF.parent / "02_cnn" / "cnn_sinabs.nir")
+    assert (network.size, len(losses)) == (11282, 2)
+    program = ours.program(network)
+    right = []
+    with zipfile.ZipFile(DATA / "nmnist" / "Test.zip") as archive:
+        for name in [n for n in archive.namelist() if n.endswith(".bin")][:10]:
+            rows = np.frombuffer(archive.read(name), np.uint8).reshape(-1, 5)
+            x, y, high, middle, low = rows.T.astype(int)
+            step = ((high & 127) << 16 | middle << 8 | low) // 1000
+            element = (high >> 7) * 34 * 34 + y * 34 + x
+            bins = np.unique(np.stack([step, program.inputs[element]]), axis=1)
+            events = dense.Events(bins[0], bins[1], np.ones(bins.shape[1]))
+            run = dense.run(program, dense.start(program), events, int(step.max()) + 6)
+            right.append(int(run.counts[program.outputs].argmax()) == int(name.split("/")[-2]))
+    assert sum(right) >= 9

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
-from vilfredo.spiking.network import Floats, NetworkError
+from vilfredo.spiking.network import Floats, Ints, NetworkError
+from vilfredo.spiking.nir.lines import KINDS, Lines, Port, called, through, vector
 
 NEURONS = ("IF", "LIF", "CubaLIF", "Threshold")
-LINES = ("Linear", "Affine", "Scale", "Delay", "Flatten", "Port")
-WIDEST = 2**27  # elements of a matrix
-
-Lines: TypeAlias = Mapping[
-    int, Floats
-]  # by delay in timesteps: a matrix from the elements at a path's beginning
 
 
 @dataclass(frozen=True)
-class Port:
-    """The input or output of a subgraph: passes on what it gets."""
+class Synapses:
+    """One beside the other: sources, targets, delays and weights."""
+
+    source: Ints
+    target: Ints
+    delay: Ints
+    weight: Floats
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Flow:
     entries: list[int] = field(default_factory=list)  # the neuron of each element of them
     outputs: list[int] = field(default_factory=list)
     relays: int = 0
-    synapses: dict[tuple[int, int], tuple[int, float]] = field(default_factory=dict)  # delay and weight
+    parts: list[Synapses] = field(default_factory=list)  # one for each path
     instant: list[str] = field(default_factory=list)  # groups that have connections without delay
 
     @property
@@ -51,6 +51,7 @@ class Group:
     """The neurons of one node: v ← decay · v + gain · input."""
 
     start: int
+    shape: tuple[int, ...]
     threshold: Floats
     decay: Floats
     gain: Floats
@@ -68,8 +69,8 @@ def trace(graph: Any, dt: float) -> Flow:
         if kind in NEURONS:
             groups[name] = _group(name, node, kind, dt, start)
             start += len(groups[name].threshold)
-        elif kind not in (*LINES, "Input", "Output"):
-            raise NetworkError(f"node {name!r} is a {kind}, which a spiking network cannot express")
+        elif kind not in (*KINDS, "Input", "Output"):
+            raise NetworkError(f"node {name!r} is {called(kind)}, which a spiking network cannot express")
     if not groups:
         raise NetworkError("the graph has no neurons (IF, LIF, CubaLIF or Threshold)")
     it = Flow(
@@ -82,10 +83,10 @@ def trace(graph: Any, dt: float) -> Flow:
         ],
     )
     ahead: dict[str, list[str]] = {name: [] for name in nodes}
-    for a, b in edges:
-        ahead[a].append(b)
+    for begin, end in edges:
+        ahead[begin].append(end)
     for name, group in groups.items():
-        for path, lines in _paths(name, len(group.threshold), nodes, ahead, dt):
+        for path, lines in _paths(name, group.shape, nodes, ahead, dt):
             _connect(it, path, lines, groups, nodes)
     _enter(it, nodes, ahead, groups, dt)
     _check_outputs(it, nodes)
@@ -132,15 +133,16 @@ def _port(full: str, graph: Any, kind: str) -> list[str]:
 
 def _group(name: str, node: Any, kind: str, dt: float, start: int) -> Group:
     """The neurons of a node, by Euler's method with timesteps of `dt`."""
-    where = f"node {name!r}, a {kind},"
+    where = f"node {name!r}, {called(kind)},"
     if kind == "Threshold":
-        threshold = _vector(where, "threshold", node.threshold)
-        return Group(start, threshold, np.zeros(len(threshold)), np.ones(len(threshold)))
-    threshold = _vector(where, "v_threshold", node.v_threshold)
-    size = len(threshold)
+        threshold = vector(where, "threshold", node.threshold)
+        ones = np.ones(len(threshold))
+        return Group(start, np.shape(node.threshold), threshold, 0 * ones, ones)
+    threshold = vector(where, "v_threshold", node.v_threshold)
+    size, shape = len(threshold), np.shape(node.v_threshold)
 
     def value(field: str) -> Floats:
-        return np.broadcast_to(_vector(where, field, getattr(node, field)), size)
+        return np.broadcast_to(vector(where, field, getattr(node, field)), size)
 
     for field_ in ("v_leak", "v_reset"):
         if getattr(node, field_, None) is not None and (value(field_) != 0).any():
@@ -150,7 +152,7 @@ def _group(name: str, node: Any, kind: str, dt: float, start: int) -> Group:
                 f"{where} has {field_} {bad:g}: {why} is nothing a spiking network can express"
             )
     if kind == "IF":
-        return Group(start, threshold, np.ones(size), value("r") * dt)
+        return Group(start, shape, threshold, np.ones(size), value("r") * dt)
     tau = value("tau_mem" if kind == "CubaLIF" else "tau")
     share = _share(where, "tau_mem" if kind == "CubaLIF" else "tau", tau, dt)
     gain = value("r") * share
@@ -162,14 +164,7 @@ def _group(name: str, node: Any, kind: str, dt: float, start: int) -> Group:
                 f"{dt:g}), which a spiking network cannot express"
             )
         gain = gain * value("w_in")
-    return Group(start, threshold, 1 - share, gain)
-
-
-def _vector(where: str, name: str, values: Any) -> Floats:
-    found = np.asarray(values, np.float64).reshape(-1)
-    if not np.isfinite(found).all():
-        raise NetworkError(f"{where} has a {name} that is not a finite number")
-    return found
+    return Group(start, shape, threshold, 1 - share, gain)
 
 
 def _share(where: str, name: str, tau: Floats, dt: float) -> Floats:
@@ -186,11 +181,10 @@ def _share(where: str, name: str, tau: Floats, dt: float) -> Floats:
 
 
 def _paths(
-    name: str, size: int, nodes: Mapping[str, Any], ahead: Mapping[str, list[str]], dt: float
+    name: str, shape: tuple[int, ...], nodes: Mapping[str, Any], ahead: Mapping[str, list[str]], dt: float
 ) -> Iterator[tuple[list[str], Lines]]:
     """All ways from the elements of a node to the next neurons or outputs."""
-    _check_width(name, size, size)
-    todo: list[tuple[list[str], Lines]] = [([name], {0: np.eye(size)})]
+    todo: list[tuple[list[str], Lines]] = [([name], Lines.of(shape))]
     while todo:
         path, lines = todo.pop()
         for after in ahead[path[-1]]:
@@ -202,55 +196,7 @@ def _paths(
             elif after in path:
                 raise NetworkError(f"node {after!r} is in a loop without a neuron")
             else:
-                todo.append(([*path, after], _through(after, nodes[after], kind, lines, dt)))
-
-
-def _through(name: str, node: Any, kind: str, lines: Lines, dt: float) -> Lines:
-    """Lines that go on through a node."""
-    if kind in ("Flatten", "Port"):
-        return lines
-    width = len(next(iter(lines.values()))) if lines else 0
-    if kind == "Delay":
-        steps = _steps(name, node, width, dt)
-        longer: dict[int, Floats] = {}
-        for delay, matrix in lines.items():
-            for step in np.unique(steps).tolist():
-                part = np.where((steps == step)[:, None], matrix, 0)
-                longer[delay + step] = longer.get(delay + step, 0) + part
-        return longer
-    if kind == "Scale":
-        scale = _vector(f"node {name!r}, a Scale,", "scale", node.scale)
-        if len(scale) not in (1, width):
-            raise NetworkError(f"node {name!r} has {len(scale)} scales for {width} elements")
-        return {delay: matrix * scale[:, None] for delay, matrix in lines.items()}
-    weight = np.asarray(node.weight, np.float64)
-    if kind == "Affine" and np.any(bias := np.asarray(node.bias, np.float64)):
-        raise NetworkError(
-            f"node {name!r} is an Affine with a bias of {bias[bias != 0].flat[0]:g}: a constant drive is "
-            "nothing a spiking network can express"
-        )
-    if weight.ndim != 2 or weight.shape[1] != width:
-        raise NetworkError(f"node {name!r} has weights of shape {weight.shape} for {width} elements")
-    if not np.isfinite(weight).all():
-        raise NetworkError(f"node {name!r} has a weight that is not a finite number")
-    _check_width(name, len(weight), max((m.shape[1] for m in lines.values()), default=0))
-    return {delay: weight @ matrix for delay, matrix in lines.items()}
-
-
-def _steps(name: str, node: Any, width: int, dt: float) -> Any:
-    given = _vector(f"node {name!r}, a Delay,", "delay", node.delay)
-    steps = np.rint(given / dt)
-    if (steps < 0).any() or (abs(given / dt - steps) > 1e-6).any():
-        bad = given[(steps < 0) | (abs(given / dt - steps) > 1e-6)][0]
-        raise NetworkError(f"node {name!r} has a delay of {bad:g}, no multiple of a timestep of {dt:g}")
-    if len(steps) not in (1, width):
-        raise NetworkError(f"node {name!r} has {len(steps)} delays for {width} elements")
-    return np.broadcast_to(steps.astype(np.int64), width)
-
-
-def _check_width(name: str, rows: int, columns: int) -> None:
-    if rows * columns > WIDEST:
-        raise NetworkError(f"node {name!r} has too many elements for this reader ({rows} by {columns})")
+                todo.append(([*path, after], through(after, nodes[after], lines, dt)))
 
 
 # -- what they come to ----------------------------------------------------------------------------
@@ -264,47 +210,42 @@ def _connect(
     if last not in groups:
         _read_out(it, path, lines, first, nodes)
         return
-    if any(delay == 0 and matrix.any() for delay, matrix in lines.items()) and last not in it.instant:
+    found = _entries(path, lines, groups[last])
+    if (found.delay == 0).any() and last not in it.instant:
         it.instant.append(last)
-    for delay, row, column, weight in _entries(path, lines, groups[last]):
-        _add(it, first.start + column, groups[last].start + row, max(delay, 1), weight)
+    it.parts.append(
+        Synapses(found.source + first.start, found.target, np.maximum(found.delay, 1), found.weight)
+    )
 
 
-def _entries(path: list[str], lines: Lines, group: Group) -> Iterator[tuple[int, int, int, float]]:
-    """Delay, row, column and weight of all connections of a path into a group."""
-    for delay, matrix in sorted(lines.items()):
-        if len(matrix) != len(group.threshold):
-            raise NetworkError(
-                f"node {path[-1]!r} has {len(group.threshold)} neurons, "
-                f"node {path[-2]!r} gives {len(matrix)} values"
-            )
-        for row, column in np.argwhere(matrix).tolist():
-            yield delay, row, column, float(matrix[row, column] * group.gain[row])
-
-
-def _add(it: Flow, source: int, target: int, delay: int, weight: float) -> None:
-    before = it.synapses.get((source, target))
-    if before is not None and before[0] != delay:
-        ends = f"{it.names[source]!r} to {it.names[target]!r}"
+def _entries(path: list[str], lines: Lines, group: Group) -> Synapses:
+    """All connections of a path into a group; sources are elements of the path's beginning."""
+    if lines.width != len(group.threshold):
         raise NetworkError(
-            f"the connection from {ends} has two delays, {before[0]} and {delay} timesteps; a spiking "
-            "network has one synapse from neuron to neuron"
+            f"node {path[-1]!r} has {len(group.threshold)} neurons, "
+            f"node {path[-2]!r} gives {lines.width} values"
         )
-    it.synapses[source, target] = delay, weight + (before[1] if before is not None else 0.0)
+    parts = [(delay, matrix.tocoo()) for delay, matrix in sorted(lines.matrices.items())]
+    row = np.concatenate([matrix.row for _, matrix in parts]).astype(np.int64)
+    return Synapses(
+        np.concatenate([matrix.col for _, matrix in parts]).astype(np.int64),
+        row + group.start,
+        np.concatenate([np.full(matrix.nnz, delay, np.int64) for delay, matrix in parts]),
+        np.concatenate([matrix.data for _, matrix in parts]) * group.gain[row],
+    )
 
 
 def _read_out(it: Flow, path: list[str], lines: Lines, group: Group, nodes: Mapping[str, Any]) -> None:
     """Outputs are neurons, so every element is the spikes of one, as they are."""
-    for delay, matrix in lines.items():
-        if not matrix.any():
+    for delay, matrix in lines.matrices.items():
+        if not matrix.nnz:
             continue
-        plain = delay == 0 and bool(((matrix == 0) | (matrix == 1)).all() and (matrix.sum(1) == 1).all())
-        if not plain:
+        if delay or (matrix.data != 1).any() or (np.diff(matrix.indptr) != 1).any():
             raise NetworkError(
                 f"node {path[-2]!r} gives the output {path[-1]!r} other than the spikes of one neuron each, "
                 "which a spiking network cannot express"
             )
-        it.outputs += [group.start + int(column) for column in matrix.argmax(1)]
+        it.outputs += (group.start + matrix.indices).tolist()
 
 
 def _enter(
@@ -318,31 +259,59 @@ def _enter(
     for name, node in nodes.items():
         if type(node).__name__ != "Input":
             continue
-        width = int(np.prod(np.asarray(next(iter(node.input_type.values())), np.int64)))
-        rows = []
-        for path, lines in _paths(name, width, nodes, ahead, dt):
+        shape = tuple(np.asarray(next(iter(node.input_type.values())), np.int64).reshape(-1).tolist())
+        width, parts = int(np.prod(shape)), []
+        for path, lines in _paths(name, shape, nodes, ahead, dt):
             if path[-1] not in groups:
                 raise NetworkError(f"node {name!r} leads to the output {path[-1]!r} without a neuron")
-            group = groups[path[-1]]
-            rows += [
-                (column, group.start + row, delay, weight)
-                for delay, row, column, weight in _entries(path, lines, group)
-            ]
+            parts.append(_entries(path, lines, groups[path[-1]]))
         it.inputs.append((name, width))
-        targets = [target for _, target, _, _ in rows]
-        plain = all(delay == 0 and weight == 1 for _, _, delay, weight in rows)
-        each = sorted(column for column, *_ in rows) == list(range(width))
-        if plain and each and len({*targets, *it.entries}) == width + len(it.entries):
-            it.entries += [target for _, target, _, _ in sorted(rows)]
+        if (direct := _direct(parts, width, it.entries)) is not None:
+            it.entries += direct
             continue
         start = it.size + it.relays
         it.relays += width
         it.entries += range(start, start + width)
         it.names += [name if width == 1 else f"{name}.{i}" for i in range(width)]
-        for column, target, delay, weight in rows:
-            _add(it, start + column, target, delay + 1, weight)
+        it.parts += [Synapses(p.source + start, p.target, p.delay + 1, p.weight) for p in parts]
     if not it.entries:
         raise NetworkError("the graph has no Input node")
+
+
+def _direct(parts: list[Synapses], width: int, taken: list[int]) -> list[int] | None:
+    """The neuron of each input element if each leads to one neuron of its own, as it is; else None."""
+    if not parts:
+        return None
+    source, target = (np.concatenate([getattr(p, end) for p in parts]) for end in ("source", "target"))
+    plain = all((p.delay == 0).all() and (p.weight == 1).all() for p in parts)
+    if not plain or not np.array_equal(np.sort(source), np.arange(width)):
+        return None
+    found: list[int] = target[np.argsort(source)].tolist()
+    return found if len({*found, *taken}) == width + len(taken) else None
+
+
+def synapses(it: Flow) -> Synapses:
+    """All of them, by source and target; what several paths bring to one is added up."""
+    if not it.parts:
+        nothing = np.zeros(0, np.int64)
+        return Synapses(nothing, nothing, nothing, np.zeros(0))
+    source, target, delay, weight = (
+        np.concatenate([getattr(p, name) for p in it.parts])
+        for name in ("source", "target", "delay", "weight")
+    )
+    order = np.lexsort((delay, target, source))
+    source, target, delay, weight = source[order], target[order], delay[order], weight[order]
+    again = (np.diff(source) == 0) & (np.diff(target) == 0)
+    if len(bad := np.flatnonzero(again & (np.diff(delay) != 0))):
+        i = int(bad[0])
+        raise NetworkError(
+            f"the connection from {it.names[source[i]]!r} to {it.names[target[i]]!r} has two delays, "
+            f"{delay[i]} and {delay[i + 1]} timesteps; a network has one synapse from neuron to neuron"
+        )
+    begin = np.flatnonzero(np.concatenate([[True], ~again])[: len(source)])
+    return Synapses(
+        source[begin], target[begin], delay[begin], np.add.reduceat(weight, begin) if len(begin) else weight
+    )
 
 
 def _check_outputs(it: Flow, nodes: Mapping[str, Any]) -> None:

@@ -55,8 +55,9 @@ def network(
       (leak_mode), whose parameters are put into `data`; if any keeps a part of it, the neurons have a
       `Decay`, the share that is left after a step, and `program` runs them. A CubaLIF is one only if its
       current lasts one timestep (tau_syn = dt).
-    * Linear, Affine without bias, Scale, Delay, Flatten and subgraphs between neurons are synapses, whose
-      weights take up what a neuron multiplies its input with. A connection without delay takes one timestep.
+    * Linear, Affine, Conv1d, Conv2d, SumPool2d, AvgPool2d, Scale, Delay, Flatten and subgraphs between
+      neurons are synapses, whose weights take up what a neuron multiplies its input with; there must be no
+      bias. A connection without delay takes one timestep.
     * Elements of Input nodes are the input neurons they are connected with one to one by 1, or else neurons
       of their own, of threshold 1, which pass their spikes on one timestep later. Outputs are the neurons
       that an Output node reads one by one.
@@ -113,15 +114,10 @@ def _network(it: Flow) -> tuple[SpikingNetwork, tuple[Loss, ...]]:
         )
     if it.instant:
         losses.append(Loss(listed("node", it.instant), "connections without delay take one timestep here"))
-    whole = bool(((it.decay == 0) | (it.decay == 1)).all()) and all(
-        weight == int(weight) for _, weight in it.synapses.values()
-    )
+    found = flow.synapses(it)
+    whole = all(bool((values == np.floor(values)).all()) for values in (it.decay, found.weight))
     threshold = np.floor(it.threshold) + 1 if whole else np.nextafter(it.threshold, np.inf)
-    rows = sorted(it.synapses.items())
-    columns = {
-        "Weight": np.array([weight for _, (_, weight) in rows]),
-        "Delay": np.array([delay for _, (delay, _) in rows], np.float64),
-    }
+    columns = {"Weight": found.weight, "Delay": found.delay.astype(np.float64)}
     threshold = np.concatenate([threshold, np.ones(relays)])
     decay = np.concatenate([it.decay, np.ones(relays)])
     neurons = {"Threshold": threshold}
@@ -134,11 +130,11 @@ def _network(it: Flow) -> tuple[SpikingNetwork, tuple[Loss, ...]]:
             (_spanning("Threshold", threshold), Property("Decay", "float", 0.0, 1.0, 1)),
             (_spanning("Weight", columns["Weight"]), _delays(columns["Delay"])),
         )
-    found = SpikingNetwork(
+    made = SpikingNetwork(
         ids=np.arange(size + relays),
         neurons=neurons,
-        source=np.array([a for (a, _), _ in rows], np.int64),
-        target=np.array([b for (_, b), _ in rows], np.int64),
+        source=found.source,
+        target=found.target,
         synapses=columns,
         inputs=np.array(it.entries, np.int64),
         outputs=np.array(it.outputs, np.int64),
@@ -146,7 +142,7 @@ def _network(it: Flow) -> tuple[SpikingNetwork, tuple[Loss, ...]]:
         properties=properties,
         data=data,
     )
-    return found, tuple(losses)
+    return made, tuple(losses)
 
 
 def _risp(
