@@ -32,6 +32,9 @@ MORE: list[tuple[str, dict[str, Any]]] = [
     ("risp", {**F, "leak_mode": "configurable"}),
     ("risp", {**F, "noisy_stddev": 0.2, "noisy_seed": 5}),
     ("vrisp", {**vrisp.PRESETS["vrisp_7"], "leak_mode": "configurable"}),
+    ("caspian", {"Soft_Reset": True, "Max_Synapse_Delay": 3}),
+    ("danna2", {"width": 4, "height": 3, "max_refractory": 2, "max_weight": 7, "max_threshold": 7}),
+    ("mrdanna", {"device": "pcm", "stuck_on": 0.02, "seed": 3, "leak": 0.25, "refractory": 1}),
 ]
 ALL = [(name, None) for name in NAMES] + MORE
 seeds = st.integers(0, 2**32 - 1)
