@@ -472,9 +472,7 @@ def test_published_graphs_are_read_or_refused_by_node():
     not (DATA / "nmnist").is_dir() or not LIF.is_dir(), reason="needs nir and nmnist in $VILFREDO_DATA"
 )
 def test_a_published_convolutional_network_reads_digits():
-@pytest.mark.skipif(
-    not ((DATA / "nmnist").is_dir() and LIF.is_dir()), reason="needs nir and nmnist in $VILFREDO_DATA"
-)
+    """The NIR paper's network for N-MNIST, bins of 1 ms; its simulators read 97 to 98 % of the test set."""
     network, losses = ours.read(LIF.parent / "02_cnn" / "cnn_sinabs.nir")
     assert (network.size, len(losses)) == (11282, 2)
     program = ours.program(network)
