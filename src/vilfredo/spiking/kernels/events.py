@@ -21,7 +21,7 @@ from vilfredo.spiking.network import Floats, Ints
 from vilfredo.spiking.program import Activity
 
 # places in `State.marks`
-SLOT, FREE, ROOM, DRAWN, SPARE, FIRING, EVENT, ARRIVED, SPIKES, SYNOPS = range(10)
+SLOT, DRAWN, SPARE, FIRING, EVENT, ARRIVED, SPIKES, SYNOPS = range(8)
 DROPPED = 19  # draws that the reference drops after seeding
 
 
@@ -57,11 +57,9 @@ class State:
     """Where a network is between two runs; changed in place."""
 
     charge: Floats  # (n,)
-    head: Ints  # (slots,) the first event of each timestep to come, −1: none
-    tail: Ints
-    link: Ints  # (room,) the event after this one, or the next free place
-    who: Ints
-    value: Floats
+    many: Ints  # (slots,) events of each timestep to come; the next one is in slot marks[SLOT]
+    who: NDArray[np.int32]  # (slots, room) their neurons; a synapse brings one event to a timestep at most
+    value: Floats  # (slots, room) and charges
     marks: Ints
     key: NDArray[np.uint32]  # (624,) of the generator
     spare: Floats  # (1,) the second normal number of a pair
@@ -72,16 +70,14 @@ class State:
 
 def start(circuit: Circuit) -> State:
     """At rest, with a fresh generator."""
-    n, room = len(circuit.threshold), 2 * len(circuit.target) + len(circuit.threshold) + 16
-    marks = np.zeros(10, np.int64)
-    marks[ROOM], marks[DRAWN] = room, 624
+    n, room = len(circuit.threshold), len(circuit.target)
+    marks = np.zeros(8, np.int64)
+    marks[DRAWN] = 624
     state = State(
         charge=np.zeros(n),
-        head=np.full(circuit.slots, -1),
-        tail=np.full(circuit.slots, -1),
-        link=np.arange(1, room + 1),
-        who=np.zeros(room, np.int64),
-        value=np.zeros(room),
+        many=np.zeros(circuit.slots, np.int64),
+        who=np.empty((circuit.slots, room), np.int32),
+        value=np.empty((circuit.slots, room)),
         marks=marks,
         key=seeded(circuit.seed),
         spare=np.zeros(1),
@@ -103,14 +99,10 @@ def seeded(seed: int, name: str = "noisy_risp") -> NDArray[np.uint32]:
 
 def rest(state: State) -> None:
     """No charges, no events; the generator and the count of arrivals go on."""
-    room = len(state.link)
     state.charge[:] = 0
-    state.head[:] = -1
-    state.tail[:] = -1
-    state.link[:] = np.arange(1, room + 1)
-    for mark in (SLOT, FREE, FIRING, EVENT, SPIKES, SYNOPS):
+    state.many[:] = 0
+    for mark in (SLOT, FIRING, EVENT, SPIKES, SYNOPS):
         state.marks[mark] = 0
-    state.marks[ROOM] = room
     state.waiting = NOTHING
 
 
@@ -136,6 +128,7 @@ def run(circuit: Circuit, state: State, steps: int, record: bool) -> Run:
     room = n + min(steps * n, 2**16) if record else 0
     parts: list[tuple[Ints, Ints]] = []
     done, marks = 0, state.marks
+    _make_room(state, circuit)
     marks[EVENT] = marks[SYNOPS] = 0
     while done < steps:
         spikes = np.empty(room, np.int64), np.empty(room, np.int64)
@@ -143,16 +136,12 @@ def run(circuit: Circuit, state: State, steps: int, record: bool) -> Run:
         done = _advance(
             done, steps, circuit.first, circuit.target, circuit.delay, circuit.weight, circuit.spread,
             circuit.noisy, circuit.threshold, circuit.leak, circuit.floor, circuit.ravens,
-            state.charge, state.head, state.tail, state.link, state.who, state.value, marks,
+            state.charge, state.many, state.who, state.value, marks,
             times, neurons, charges, state.key, state.spare, state.firing, state.checked,
             counts, first, last, *spikes,
         )  # fmt: skip
         parts.append((spikes[0][: marks[SPIKES]], spikes[1][: marks[SPIKES]]))
-        if done < steps:
-            room *= 2
-            need = len(circuit.target) + len(times) - int(marks[EVENT])
-            if marks[ROOM] < need:
-                state.link, state.who, state.value = _grown(state.link, state.who, state.value, marks, need)
+        room *= 2
     used = int(marks[EVENT])
     state.waiting = times[used:] - steps, neurons[used:], charges[used:]
     _settle(circuit.leak, circuit.floor, state.charge)
@@ -196,6 +185,24 @@ def run_many(
 
 def _starts(sizes: Sequence[int]) -> Ints:
     return np.concatenate([[0], np.cumsum(sizes, dtype=np.int64)])
+
+
+def _make_room(state: State, circuit: Circuit) -> None:
+    """For all inputs that come at one time, beside what is there and what synapses can bring then."""
+    room = len(circuit.target) + int(state.many.max()) + together(state.waiting[0])
+    slots, old = state.who.shape
+    if room > old:
+        who, value = np.empty((slots, room), np.int32), np.empty((slots, room))
+        who[:, :old], value[:, :old] = state.who, state.value
+        state.who, state.value = who, value
+
+
+def together(times: Ints) -> int:
+    """The most inputs that have one time; `times` ascend."""
+    if not len(times):
+        return 0
+    ends = np.concatenate([np.flatnonzero(np.diff(times)) + 1, [len(times)]])
+    return int(np.diff(ends, prepend=0).max())
 
 
 @jit(error_model="numpy", parallel=True)
@@ -259,23 +266,24 @@ def _alone(
     firsts: Ints,
 ) -> Any:
     """One copy of one network from rest; how much its synapses delivered."""
-    n, slots, room = len(threshold), 2, 2 * len(target) + len(threshold) + 16
+    n, slots = len(threshold), 2
     for synapse in range(len(target)):
         slots = max(slots, delay[synapse] + 1)
     key, marks, spare = key.copy(), marks.copy(), spare.copy()
-    marks[FREE], marks[ROOM], marks[SLOT], marks[EVENT] = 0, room, 0, 0
-    link, who, value = np.arange(1, room + 1), np.zeros(room, np.int64), np.zeros(room)
-    head, tail, none = np.full(slots, -1), np.full(slots, -1), np.zeros(0, np.int64)
+    marks[SLOT], marks[EVENT], marks[SYNOPS] = 0, 0, 0
+    alike = most = 0
+    for i in range(len(times)):
+        alike = alike + 1 if i and times[i] == times[i - 1] else 1
+        most = max(most, alike)
+    room = len(target) + most
+    many, who, value = np.zeros(slots, np.int64), np.empty((slots, room), np.int32), np.empty((slots, room))
     charge, firing, checked = np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.bool_)
-    last, done = np.zeros(n, np.int64), 0
-    while done < steps:
-        done = _advance(
-            done, steps, first, target, delay, weight, spread, noisy, threshold, leak, floor, ravens,
-            charge, head, tail, link, who, value, marks, times, neurons, charges,
-            key, spare, firing, checked, counts, firsts, last, none, none,
-        )  # fmt: skip
-        if done < steps:
-            link, who, value = _grown(link, who, value, marks, len(target) + len(times))
+    last, none = np.zeros(n, np.int64), np.zeros(0, np.int64)
+    _advance(
+        0, steps, first, target, delay, weight, spread, noisy, threshold, leak, floor, ravens,
+        charge, many, who, value, marks, times, neurons, charges,
+        key, spare, firing, checked, counts, firsts, last, none, none,
+    )  # fmt: skip
     return marks[SYNOPS]
 
 
@@ -294,10 +302,8 @@ def _advance(
     floor: float,
     ravens: bool,
     charge: Floats,
-    head: Ints,
-    tail: Ints,
-    link: Ints,
-    who: Ints,
+    many: Ints,
+    who: NDArray[np.int32],
     value: Floats,
     marks: Ints,
     times: Ints,
@@ -313,111 +319,78 @@ def _advance(
     spike_times: Ints,
     spike_neurons: Ints,
 ) -> int:
-    """Steps from `done` on; returns where it stopped: at `steps`, or earlier where there is no room."""
-    slots, n, room = len(head), len(charge), len(spike_times)
+    """Steps from `done` on; returns where it stopped: at `steps`, or earlier where spikes have no room."""
+    slots, n, room = len(many), len(charge), len(spike_times)
+    slot, due, spikes, arrived, synops = marks[SLOT], marks[EVENT], 0, 0, 0
+    reached = steps
     for step in range(done, steps):
-        due = marks[EVENT]
-        while due < len(times) and times[due] < step + slots:
-            due += 1
-        if marks[ROOM] < len(target) + due - marks[EVENT] or (room and room - marks[SPIKES] < n):
-            return step
+        if room and room - spikes < n:
+            reached = step
+            break
         # an input stands before whatever synapses bring in this run to the same timestep
-        for i in range(marks[EVENT], due):
-            slot = (marks[SLOT] + times[i] - step) % slots
-            _push(slot, neurons[i], charges[i], head, tail, link, who, value, marks)
-        marks[EVENT] = due
+        while due < len(times) and times[due] < step + slots:
+            there = (slot + times[due] - step) % slots
+            who[there, many[there]] = neurons[due]
+            value[there, many[there]] = charges[due]
+            many[there] += 1
+            due += 1
         for i in range(marks[FIRING]):
-            _fire(firing[i], step, charge, counts, firsts, lasts, spike_times, spike_neurons, marks)
+            neuron = firing[i]
+            charge[neuron] = 0.0
+            counts[neuron] += 1
+            lasts[neuron] = step
+            if firsts[neuron] < 0:
+                firsts[neuron] = step
+            if room:
+                spike_times[spikes] = step
+                spike_neurons[spikes] = neuron
+                spikes += 1
         marks[FIRING] = 0
-        slot = marks[SLOT]
-        event = head[slot]
-        while event >= 0:
-            neuron = who[event]
-            if leak[neuron]:
-                charge[neuron] = 0.0
-            if charge[neuron] < floor:
-                charge[neuron] = floor
-            event = link[event]
-        event = head[slot]
-        while event >= 0:
-            checked[who[event]] = True
-            charge[who[event]] += value[event]
-            marks[ARRIVED] += 1
-            event = link[event]
-        event = head[slot]
-        while event >= 0:
-            neuron = who[event]
+        events = many[slot]
+        for event in range(events):
+            neuron = who[slot, event]
+            if not checked[neuron]:
+                checked[neuron] = True
+                if leak[neuron]:
+                    charge[neuron] = 0.0
+                if charge[neuron] < floor:
+                    charge[neuron] = floor
+            charge[neuron] += value[slot, event]
+        arrived += events
+        for event in range(events):
+            neuron = who[slot, event]
             if checked[neuron] and charge[neuron] >= threshold[neuron]:
+                synops += first[neuron + 1] - first[neuron]
                 for synapse in range(first[neuron], first[neuron + 1]):
-                    brought = weight[synapse]
+                    there = slot + delay[synapse]
+                    if there >= slots:
+                        there -= slots
+                    place = many[there]
+                    who[there, place] = target[synapse]
+                    value[there, place] = weight[synapse]
+                    many[there] = place + 1
                     if noisy:
-                        brought = _normal(brought, spread[synapse], key, marks, spare)
-                    there = (slot + delay[synapse]) % slots
-                    _push(there, target[synapse], brought, head, tail, link, who, value, marks)
-                marks[SYNOPS] += first[neuron + 1] - first[neuron]
+                        value[there, place] = _normal(weight[synapse], spread[synapse], key, marks, spare)
                 if ravens:
                     firing[marks[FIRING]] = neuron
                     marks[FIRING] += 1
                 else:
-                    _fire(neuron, step, charge, counts, firsts, lasts, spike_times, spike_neurons, marks)
+                    charge[neuron] = 0.0
+                    counts[neuron] += 1
+                    lasts[neuron] = step
+                    if firsts[neuron] < 0:
+                        firsts[neuron] = step
+                    if room:
+                        spike_times[spikes] = step
+                        spike_neurons[spikes] = neuron
+                        spikes += 1
             checked[neuron] = False
-            after = link[event]
-            link[event] = marks[FREE]
-            marks[FREE] = event
-            marks[ROOM] += 1
-            event = after
-        head[slot] = -1
-        tail[slot] = -1
-        marks[SLOT] = (slot + 1) % slots
-    return steps
-
-
-@jit(error_model="numpy")
-def _push(
-    slot: int,
-    neuron: int,
-    brought: float,
-    head: Ints,
-    tail: Ints,
-    link: Ints,
-    who: Ints,
-    value: Floats,
-    marks: Ints,
-) -> None:
-    place = marks[FREE]
-    marks[FREE] = link[place]
-    marks[ROOM] -= 1
-    link[place] = -1
-    who[place] = neuron
-    value[place] = brought
-    if tail[slot] < 0:
-        head[slot] = place
-    else:
-        link[tail[slot]] = place
-    tail[slot] = place
-
-
-@jit(error_model="numpy")
-def _fire(
-    neuron: int,
-    step: int,
-    charge: Floats,
-    counts: Ints,
-    firsts: Ints,
-    lasts: Ints,
-    spike_times: Ints,
-    spike_neurons: Ints,
-    marks: Ints,
-) -> None:
-    charge[neuron] = 0.0
-    counts[neuron] += 1
-    lasts[neuron] = step
-    if firsts[neuron] < 0:
-        firsts[neuron] = step
-    if len(spike_times):
-        spike_times[marks[SPIKES]] = step
-        spike_neurons[marks[SPIKES]] = neuron
-        marks[SPIKES] += 1
+        many[slot] = 0
+        slot = slot + 1 if slot + 1 < slots else 0
+    marks[SLOT], marks[EVENT], marks[SPIKES] = slot, due, spikes
+    marks[ARRIVED] += arrived
+    marks[SYNOPS] += synops
+    return reached
 
 
 @jit(error_model="numpy")
@@ -428,21 +401,6 @@ def _settle(leak: NDArray[np.bool_], floor: float, charge: Floats) -> None:
             charge[i] = 0.0
         if charge[i] < floor:
             charge[i] = floor
-
-
-@jit(error_model="numpy")
-def _grown(link: Ints, who: Ints, value: Floats, marks: Ints, need: int) -> tuple[Ints, Ints, Floats]:
-    """The store of events with at least `need` more places."""
-    old = len(link)
-    size = 2 * old + need
-    more, neurons, values = np.empty(size, np.int64), np.zeros(size, np.int64), np.zeros(size)
-    more[:old], neurons[:old], values[:old] = link, who, value
-    for i in range(old, size):
-        more[i] = i + 1
-    more[size - 1] = marks[FREE]
-    marks[FREE] = old
-    marks[ROOM] += size - old
-    return more, neurons, values
 
 
 @jit(error_model="numpy")
