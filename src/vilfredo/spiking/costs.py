@@ -80,8 +80,7 @@ _DIGITAL = Constant(
     1.54e-12,
     12.7e-12,
     26e-12,
-    "our assumption: as the fixed-function digital chips of that size; Tianjic 1.54, ODIN 12.7, µBrain 26 pJ in "
-    + _SENECA,
+    f"our assumption: as fixed-function digital chips; Tianjic 1.54, ODIN 12.7, µBrain 26 pJ in {_SENECA}",
     assumed=True,
 )
 _DIGITAL_UPDATE = Constant(
@@ -251,7 +250,7 @@ def cost(
     updates: NDArray[np.generic] | float,
     steps: NDArray[np.generic] | float,
 ) -> Cost:
-    """Cost of runs with so many synops, neuron updates and timesteps: numbers, or arrays of one entry per run.
+    """Cost of runs with so many synops, neuron updates and timesteps: numbers, or arrays, one entry a run.
 
     Raises `ValueError` for a number below 0 or not finite, and for no run at all.
     """
