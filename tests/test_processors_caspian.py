@@ -202,7 +202,7 @@ def test_program_has_the_delays_added_up():
         ([(0, neuron(1, 0, 16))], [], "neuron 0: its Delay is 16"),
         ([(0, neuron(1))], [(0, 0, synapse(128))], "synapse 0 -> 0: its Weight is 128"),
         ([(0, neuron(1))], [(0, 0, synapse(1, -1))], "synapse 0 -> 0: its Delay is -1"),
-        ([(0, {"Threshold": 1})], [], "neurons of the network have no Delay"),
+        ([(0, {"Threshold": 1})], [], "neurons of the network have no Leak"),
     ],
 )
 def test_networks_that_do_not_fit(neurons, synapses, says):
