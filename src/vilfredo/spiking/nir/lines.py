@@ -7,9 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import sparse
 
 from vilfredo.spiking.network import Floats, NetworkError
+
+try:
+    from scipy import sparse
+except ModuleNotFoundError as absent:
+    raise ModuleNotFoundError(
+        "NIR graphs need the package scipy: pip install 'vilfredo[spiking]'", name=absent.name
+    ) from absent
 
 KINDS = (
     "Linear",
