@@ -49,12 +49,13 @@ def regions(code: Code, values: ArrayLike) -> Ints:
     v = np.asarray(values, dtype=np.float64)
     if np.isnan(v).any():
         raise ValueError("NaN cannot be encoded")
-    if code.rule == "signed":
-        middle = (code.regions - 1) / 2
-        up = middle + np.ceil(np.minimum(1.0, v / code.high) * middle)
-        down = middle - np.ceil(np.minimum(1.0, v / code.low) * middle)
-        return np.where(v > 0, up, down).astype(np.int64)
-    place = np.floor((v - code.low) / (code.high - code.low) * code.regions)
+    with np.errstate(over="ignore", invalid="ignore"):  # the side that overflows is not the one that is taken
+        if code.rule == "signed":
+            middle = (code.regions - 1) / 2
+            up = middle + np.ceil(np.minimum(1.0, v / code.high) * middle)
+            down = middle - np.ceil(np.minimum(1.0, v / code.low) * middle)
+            return np.where(v > 0, up, down).astype(np.int64)
+        place = np.floor((v - code.low) / (code.high - code.low) * code.regions)
     return np.clip(place, 0, code.regions - 1).astype(np.int64)
 
 
