@@ -79,12 +79,13 @@ def start(circuit: Circuit) -> State:
         who=np.empty((circuit.slots, room), np.int32),
         value=np.empty((circuit.slots, room)),
         marks=marks,
-        key=seeded(circuit.seed),
+        key=seeded(circuit.seed) if circuit.noisy else np.zeros(624, np.uint32),
         spare=np.zeros(1),
         firing=np.zeros(n, np.int64),
         checked=np.zeros(n, np.bool_),
     )
-    _skip(DROPPED, state.key, marks)
+    if circuit.noisy:
+        _skip(DROPPED, state.key, marks)
     return state
 
 

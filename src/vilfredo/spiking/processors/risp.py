@@ -8,7 +8,7 @@ discrete networks exactly, in others to the last digit of a sum.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
@@ -216,8 +216,9 @@ class Processor(Driver):
         return self.charge(value, normalized)
 
     def engine(self, network: SpikingNetwork) -> Engine:
-        circuit = self.circuit(network)
-        return Discrete(self.program(network), circuit) if self.lanes else self._faithful(circuit)
+        if self.lanes:
+            return Discrete(self.program(network), lambda: self.circuit(network))
+        return self._faithful(self.circuit(network))
 
     def copy(
         self, network: SpikingNetwork, program: Program, weight: Floats, threshold: Floats, delay: Ints
@@ -227,7 +228,7 @@ class Processor(Driver):
         circuit = replace(circuit, weight=weight[place], threshold=threshold, delay=delay[place])
         if not self.lanes:
             return self._faithful(circuit)
-        return Discrete(replace(program, weight=weight, threshold=threshold, delay=delay), circuit)
+        return Discrete(replace(program, weight=weight, threshold=threshold, delay=delay), lambda: circuit)
 
     def run_together(
         self,
@@ -407,7 +408,7 @@ class Faithful:
 class Discrete:
     """A program, as long as all charges are whole; after others, event by event until the next reset."""
 
-    def __init__(self, program: Program, circuit: events.Circuit) -> None:
+    def __init__(self, program: Program, circuit: Callable[[], events.Circuit]) -> None:
         self.lowered, self.circuit = Lowered(program), circuit
         self.now: Lowered | Faithful = self.lowered
         self.before = 0  # arrivals of which `now` does not know
@@ -435,9 +436,9 @@ class Discrete:
 
     def _faithful(self) -> Faithful:
         """An engine in the same state."""
-        old, new = self.lowered, Faithful(self.circuit)
+        old, new = self.lowered, Faithful(self.circuit())
         new.state.charge[:] = old.charges()
-        events.give(self.circuit, new.state, *old.flight())
+        events.give(new.circuit, new.state, *old.flight())
         if old.waiting:
             times, neurons, charges = zip(*old.waiting, strict=True)
             new.give(neurons, times, charges)
