@@ -88,9 +88,15 @@ def draw(rng: np.random.Generator, spread: Sequence[float]) -> NDArray[np.float6
 def advance(
     position: float, speed: float, angle: float, spin: float, force: float
 ) -> tuple[float, float, float, float]:
-    """The state one step later. Written for Python and Numba alike, the operations in Gymnasium's order."""
-    cosine = math.cos(angle)
-    sine = math.sin(angle)
+    """The state one step later."""
+    return moved(position, speed, angle, spin, force, math.cos(angle), math.sin(angle))
+
+
+def moved(
+    position: float, speed: float, angle: float, spin: float, force: float, cosine: float, sine: float
+) -> tuple[float, float, float, float]:
+    """The state one step later, with cosine and sine of the angle. Written for Python and Numba alike, the
+    operations in Gymnasium's order."""
     push = (force + MOMENT * (spin * spin) * sine) / TOTAL
     turn = (GRAVITY * sine - cosine * push) / (LENGTH * (4.0 / 3.0 - POLE * (cosine * cosine) / TOTAL))
     pull = push - MOMENT * turn * cosine / TOTAL
