@@ -29,6 +29,7 @@ MORE: list[tuple[str, dict[str, Any]]] = [
     ("risp", {**risp.PRESETS["risp_7"], "leak_mode": "configurable", "run_time_inclusive": True}),
     ("risp", {**risp.PRESETS["risp_7"], "leak_mode": "all", "threshold_inclusive": False}),
     ("risp", {**risp.PRESETS["risp_7"], "fire_like_ravens": True, "min_threshold": -3}),
+    ("risp", {**risp.PRESETS["risp_7"], "min_threshold": -7, "leak_mode": "configurable"}),
     ("risp", {**F, "leak_mode": "configurable"}),
     ("risp", {**F, "noisy_stddev": 0.2, "noisy_seed": 5}),
     ("vrisp", {**vrisp.PRESETS["vrisp_7"], "leak_mode": "configurable"}),
