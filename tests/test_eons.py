@@ -356,6 +356,22 @@ def test_limits_go_before_goals(selection: str) -> None:
     assert best_of(goals, beyond, selection=selection) == 1
 
 
+@pytest.mark.parametrize("selection", ["weighted", "pareto"])
+def test_the_first_feasible_ones_are_not_the_only_parents(selection: Any) -> None:
+    """Those nearest to the limit stay with them up to a quarter of a generation, and no longer."""
+    goals = (Goal("f1", max=1.0), Goal("f2"))
+    for feasible in (1, 3, 7):
+        optimizer = Eons(SPACE, goals, population_size=20, selection=selection)
+        for number in range(20):
+            value = 0.5 if number < feasible else 1.0 + 0.1 * number
+            values = {Key("f1"): Value(value), Key("f2"): Value(-float(number))}
+            optimizer.tell(Trial(number, SPACE.sample(generator(number)), "complete", values=values))
+        pool = optimizer._pool(1)
+        assert pool is not None
+        assert [t.number for t in pool.trials[:feasible]] == [*range(feasible)][::-1]
+        assert [t.number for t in pool.trials[feasible:]] == [*range(feasible, 5)]
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -29,9 +29,7 @@ def _example(module: str, name: str, **options: object) -> Make:
 
 
 EXAMPLES: dict[str, Make] = {
-    "eons": _example(
-        "eons", "Eons", population_size=16, num_best=10, tournament_size_factor=0.3, selection="pareto"
-    ),
+    "eons": _example("eons", "Eons", population_size=16, tournament_size_factor=0.2, selection="pareto"),
     "random": _example("random", "Random"),
     "nsga2": _example("nsga2", "NSGA2", population=8),
     "steady": _example("steady", "Steady", population=8),

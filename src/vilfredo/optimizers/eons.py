@@ -27,6 +27,9 @@ from vilfredo.optimizers.nsga2 import TRIES, Names, Underway, belongs, demoted, 
 from vilfredo.protocols import Rng, Space, Work
 from vilfredo.trial import Key, Trial, Value
 
+FEW = 4
+"""Below this part of a generation feasible parents are too few to be the only ones."""
+
 RENEW = "renew"
 """The operator of works that measure a known trial anew, with other noise."""
 
@@ -60,8 +63,9 @@ class Eons:
     Ours: the `num_best` elites are not copied into the next generation, since they are measured already. The
     pool of parents of generation g is generation g − 1 and the elites of the pool before it; the elites are
     the `num_best` best of that pool. So a generation is `population_size` new networks. No network is asked
-    for twice. Networks beyond a limit are parents only while there are none within (Deb's rule); failed ones
-    never, nor a baseline that is not of the space.
+    for twice. Networks beyond a limit come after all others (Deb's rule), and are parents only while those
+    others are fewer than a quarter of a generation; failed ones never, nor a baseline that is not of the
+    space.
 
     `selection`:
 
@@ -267,13 +271,16 @@ class Eons:
         if self.renew:
             alive = [_with_noise(trial, noise) for trial in alive if _measured(trial, noise)]
         table, violations, usable = pareto.points(alive, self.goals)
-        feasible = usable & (violations == 0)
-        rows = np.flatnonzero(feasible if feasible.any() else usable)
+        rows = np.flatnonzero(usable)
         if len(rows) == 0:
             return Pool()
         order, grades = self._graded(table[rows], violations[rows])
+        feasible = int((violations[rows] == 0).sum())
+        least = max(2, self.population_size // FEW)  # too few of them alone would all be one family soon
+        most = max(feasible, least)
         if self.selection == "pareto":
-            order, grades = order[: self._staying], grades[: self._staying]
+            most = min(most, self._staying)
+        order, grades = order[:most], grades[:most]
         new = np.flatnonzero(np.concatenate(([True], (grades[1:] != grades[:-1]).any(axis=1), [True])))
         sizes = np.diff(new)
         trials = tuple(self._trials[alive[row].number] for row in rows[order])
@@ -287,27 +294,31 @@ class Eons:
         )
 
     def _graded(self, table: pareto.Array, violations: pareto.Array) -> tuple[pareto.Indices, pareto.Array]:
-        """The rows from best to worst, of equals the later one first, and by what they are sorted."""
-        ages = -np.arange(len(table))
-        if violations[0] > 0:  # then all are: the least violation goes first
-            grades = violations[:, None]
-        elif self.selection == "weighted":
-            if self.weights is None:
-                low, high = table.min(axis=0), table.max(axis=0)
-                scores = ((table - low) / np.where(high > low, high - low, 1.0)).sum(axis=1)
-            else:
-                scores = table @ np.array([self.weights[goal.name] for goal in self.goals if goal.ranked])
-            grades = scores[:, None]
-        else:
-            ranks = demoted(pareto.ranks(table), table, violations)
-            distance = np.zeros(len(table))
-            for level in range(int(ranks.max()) + 1):
-                # Of copies of a point the latest has the distance, so that a plateau is crossed.
-                rows = np.flatnonzero(ranks == level)[::-1]
-                distance[rows] = pareto.crowding(table[rows])
-            grades = np.stack([ranks, -distance], axis=1)
-        order = np.lexsort((ages, *grades.T[::-1]))
+        """The rows from best to worst, of equals the later one first, and by what they are sorted: feasible
+        ones by the selection, after them the others by their violations."""
+        inside = np.flatnonzero(violations == 0)
+        grades = np.zeros((len(table), 3))
+        grades[:, 0] = violations
+        if len(inside):
+            grades[inside, 1:] = self._scores(table[inside])
+        order = np.lexsort((-np.arange(len(table)), *grades.T[::-1]))
         return order, grades[order]
+
+    def _scores(self, table: pareto.Array) -> pareto.Array:
+        """What feasible points are sorted by, (n, 2): the less, the better."""
+        scores = np.zeros((len(table), 2))
+        if self.selection == "pareto":
+            scores[:, 0] = demoted(pareto.ranks(table), table, np.zeros(len(table)))
+            for level in range(int(scores[:, 0].max()) + 1):
+                # Of copies of a point the latest has the distance, so that a plateau is crossed.
+                rows = np.flatnonzero(scores[:, 0] == level)[::-1]
+                scores[rows, 1] = -pareto.crowding(table[rows])
+        elif self.weights is None:
+            low, high = table.min(axis=0), table.max(axis=0)
+            scores[:, 0] = ((table - low) / np.where(high > low, high - low, 1.0)).sum(axis=1)
+        else:
+            scores[:, 0] = table @ np.array([self.weights[g.name] for g in self.goals if g.ranked])
+        return scores
 
 
 def _chances(count: int, size: int) -> tuple[float, ...]:
