@@ -13,12 +13,14 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import difflib
 import importlib
 import inspect
 import json
 import os
 import sys
+import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
@@ -178,13 +180,18 @@ def check(
 
 
 def _types(target: Callable[..., Any]) -> dict[str, Any]:
-    """Type hints of the parameters; none where they cannot be evaluated."""
-    function = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
-    try:
-        hints = typing.get_type_hints(function)
-    except Exception:  # names that only a type checker sees: then the constructor itself must judge
-        return {}
-    return {n: t for n, t in hints.items() if n != "return"}
+    """Type hints of the parameters, without those that name what only a type checker sees: there the
+    constructor itself must judge."""
+    function: Any = target.__init__ if isinstance(target, type) else target  # type: ignore[misc]
+    found: dict[str, Any] = {}
+    for name, hint in getattr(function, "__annotations__", {}).items():
+        if name == "return":
+            continue
+        alone = types.FunctionType((lambda: None).__code__, getattr(function, "__globals__", {}))
+        alone.__annotations__ = {name: hint}
+        with contextlib.suppress(Exception):
+            found.update(typing.get_type_hints(alone))
+    return found
 
 
 def _fit(value: Any, kind: Any) -> tuple[Any, str]:
@@ -233,7 +240,6 @@ def _plain(kind: Any) -> bool:
 
 
 def _is_container(origin: Any) -> bool:
-    import types
     from collections import abc
 
     return origin in (typing.Union, types.UnionType, tuple, list, dict, abc.Sequence, abc.Mapping)
