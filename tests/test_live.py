@@ -147,6 +147,24 @@ def test_the_view_fits_into_few_lines():
         assert "Ctrl-C stops" in text
 
 
+def test_a_generation_that_is_computed_together_is_one_line():
+    running = tuple(Running(n, n, Work({})) for n in range(200, 300))
+    text = drawn(live.picture("run 1", progress(running=running), live.Standing(), GOALS, 0, 80, 20), 80)
+    assert "trials 200 to 299  computed together" in " ".join(text.split("\n"))
+    assert len(text.splitlines()) < 15
+
+
+def test_many_workers_are_cut():
+    running = tuple(Running(n, n, Work({}), worker=n + 1) for n in range(30))
+    text = drawn(live.picture("run 1", progress(running=running), live.Standing(), GOALS, 0, 80, 20), 80)
+    assert "and 22 others" in text
+
+
+def test_a_line_on_many_quick_candidates():
+    text = live.summary(310, [trial(4, 0.2, 3e-3), trial(9, 0.3, 1e-3)], GOALS, 2)
+    assert text.strip() == "2.0 s  310 candidates, front of 2; best error 20 %, latency 1 ms, parameters 10 k"
+
+
 def test_accounts_of_a_run_without_stopper_are_empty():
     assert live.accounts(Savings(trained=90), [], GOALS) == []
     (line,) = live.accounts(Savings(stopped=1, trained=3, saved=1, engine_seconds=5.0), [], GOALS)

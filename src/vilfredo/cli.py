@@ -24,6 +24,8 @@ INTERRUPTED = 130  # the exit code of a program that Ctrl-C ended
 DEFAULT_STORE = "vilfredo.db"
 HALTED = 40  # halted networks that are listed
 NOTES = 5  # notes that the end of a search shows
+PAUSE = 1.0  # seconds between two lines on the front of quick candidates
+PATIENCE = 2.0  # seconds before it is said what takes so long
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -191,6 +193,8 @@ def _drive(study: Study, report: str | None, plain: bool, stop: Stop) -> None:
     stop.begun(study, plain)
     if plain:
         click.echo(f"{title} · budget {study.budget} · store {_shown(study.store.path)}")
+    _warm(study)
+    if plain:
         _print_news(study)
     else:
         epochs = study.parts.problem.epochs
@@ -219,16 +223,48 @@ def _conclude(study: Study, report: str | None, plain: bool, stop: Stop) -> None
     click.echo(f"See one {_noun(study)} with: vilfredo show TRIAL{place}")
 
 
+def _warm(study: Study) -> None:
+    """What is compiled on first use is compiled before the search's time begins."""
+    from threading import Timer
+
+    text = "The simulation is being compiled; after changes of the program only, up to a minute …"
+    said = Timer(PATIENCE, lambda: click.echo(text, err=True))
+    said.daemon = True
+    said.start()
+    try:
+        study.warm()
+    finally:
+        said.cancel()
+
+
 def _print_news(study: Study) -> None:
-    """Run the search, a line for each trial that is new, goes on or is confirmed with all training seeds."""
-    from vilfredo import live
+    """Run the search, a line for each trial that is new, goes on or is confirmed with all training seeds;
+    where many are computed together, a line a second at most, while the front changes."""
+    from vilfredo import live, pareto
+    from vilfredo.protocols import BatchProblem
 
     confirm = study.parts.confirm
     known = {trial.number: trial for trial in study.trials()}
+    many = isinstance(study.parts.problem, BatchProblem)
+    front, fresh, causes = pareto.front(list(known.values()), study.goals), {}, set[str]()
+    said = 0.0
     for trial in study:
-        if live.is_news(trial, known.get(trial.number), confirm):
+        before, known[trial.number] = known.get(trial.number), trial
+        news = live.is_news(trial, before, confirm)
+        if many and news and not trial.confirmed:
+            news = trial.failure is not None and trial.failure.message not in causes
+            causes.add(trial.failure.message if trial.failure else "")
+        if news:
             click.echo(live.line(trial, study.goals, study.elapsed))
-        known[trial.number] = trial
+        if not many or trial.confirmed:
+            continue
+        fresh[trial.number] = trial
+        if study.elapsed - said >= PAUSE:
+            found = pareto.front([*front, *fresh.values()], study.goals)
+            if [t.number for t in found] != [t.number for t in front]:
+                click.echo(live.summary(len(known), found, study.goals, study.elapsed))
+            front, said = found, study.elapsed
+            fresh.clear()
 
 
 class Stop:
@@ -337,11 +373,8 @@ def _show_members(study: Study, front: Sequence[Trial], trials: Sequence[Trial],
         why = f" within the limits on {', '.join(limits)}" if limits else ""
         click.echo(f"The front is empty: no candidate is{why or ' ranked'}.")
         return
-    seeds = {t.confirmed for t in front}
-    least, most = min(seeds), max(seeds)
-    times = f"{least} to {most}" if least < most else str(most)
-    confirmed = f", tested with {times} training seed{'' if times == '1' else 's'}" if most else ""
-    click.echo(f"The front: {len(front)} {_noun(study)}{'' if len(front) == 1 else 's'}{confirmed}.")
+    tested = _tested(study, {t.confirmed for t in front})
+    click.echo(f"The front: {len(front)} {_noun(study)}{'' if len(front) == 1 else 's'}{tested}.")
     forecast = sum(any(v.origin == "forecast" for v in _values(study, t)) for t in front)
     if forecast:
         verb = "is" if forecast == 1 else "are"
@@ -351,6 +384,19 @@ def _show_members(study: Study, front: Sequence[Trial], trials: Sequence[Trial],
     else:
         console = _console()
         console.print(live.front_table(front, study.goals, width=console.width))
+
+
+def _tested(study: Study, seeds: Collection[int]) -> str:
+    """On what, or with how many training seeds each, the members of a front were tested."""
+    least, most = min(seeds), max(seeds)
+    if not most:
+        return ""
+    times = f"{least} to {most}" if least < most else str(most)
+    if study.run.description.get("kind") != "spiking":
+        return f", tested with {times} training seed{'' if times == '1' else 's'}"
+    often = "" if times == "1" else f" ({times} times)"
+    what = "on fresh episodes" if study.run.description.get("episodes") else "on samples that no search saw"
+    return f", tested {what}{often}"
 
 
 def _values(study: Study, trial: Trial) -> list[Value]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from vilfredo.study import Progress
 
-ROWS = 8  # of the front that are shown
+ROWS = 8  # of the front that are shown, and of the candidates that are at work
 HALTS = 3  # the latest that are shown
 PAUSE = 0.5  # seconds between two looks
 FRESH = 1.0  # seconds for which a computed front is good enough
@@ -123,6 +123,18 @@ def why(halt: Halt, width: int = 120) -> str:
     return f"after epoch {halt.epoch}" + (f": {reason}" if reason else "")
 
 
+def summary(told: int, front: Sequence[Trial], goals: Sequence[Goal], elapsed: float) -> str:
+    """Where a search of many quick candidates stands, in a line: how many, and the best of each goal."""
+    best = []
+    for goal in goals:
+        found = [v for trial in front if goal.ranked and (v := trial.value(goal.name)) is not None]
+        if found:
+            value = min(found, key=lambda v: v.mean if goal.sense == "min" else -v.mean)
+            best.append(f"{goal.name} {show(value.mean, goal.unit)}")
+    text = f"{duration(elapsed):>11}  {_count(told, 'candidate')}, front of {len(front)}"
+    return text + (f"; best {', '.join(best)}" if best else "")
+
+
 def is_news(trial: Trial, before: Trial | None, confirm: int) -> bool:
     """Whether a told trial deserves a line: it is new, its state is another one, it was halted once more,
     or it has just been confirmed with all `confirm` training seeds. `before` is what was known of it."""
@@ -198,7 +210,7 @@ def picture(
     bar = Table.grid(expand=True)  # by itself a bar does not end its line
     bar.add_row(ProgressBar(total=1.0, completed=min(1.0, spent), width=width))
     foot = [_worth(state), *accounts(state.savings, state.checked, goals)]
-    others = 10 + len(foot) + len(state.halted) + max(1, len(progress.running))
+    others = 10 + len(foot) + len(state.halted) + max(1, min(len(progress.running), ROWS + 1))
     rows = min(ROWS, max(3, height - others)) if height else ROWS
     return Group(
         head,
@@ -236,9 +248,15 @@ def _workers(progress: Progress, state: Standing, goals: Sequence[Goal], epochs:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-    for running in progress.running:
+    together = len(progress.running) > ROWS and not any(r.worker for r in progress.running)
+    if together:
+        numbers = [r.number for r in progress.running]
+        table.add_row("", f"trials {min(numbers)} to {max(numbers)}", "computed together")
+    for running in () if together else progress.running[:ROWS]:
         worker = f"worker {running.worker}" if running.worker else "–"
         table.add_row(worker, f"trial {running.number}", Text(doing(running, epochs, goals)))
+    if not together and len(progress.running) > ROWS:
+        table.add_row("", f"and {len(progress.running) - ROWS} others", "")
     if not progress.running:
         table.add_row("no worker computes", "", "")
     for trial in state.halted:

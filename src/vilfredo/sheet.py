@@ -52,7 +52,9 @@ def _head(trial: Trial) -> str:
     made = f"by {trial.operator}" if trial.operator else ""
     parents = ", ".join(str(p) for p in trial.parents)
     source = " of ".join(part for part in (made, parents) if part)
-    confirmed = f", confirmed with {_count(trial.confirmed, 'training seed')}" if trial.confirmed else ""
+    confirmed = ", confirmed" if trial.confirmed else ""
+    if confirmed and trial.epochs:  # else nothing was trained
+        confirmed += f" with {_count(trial.confirmed, 'training seed')}"
     lines = [f"Trial {trial.number}: {trial.state}{confirmed}", f"made {source}" if source else ""]
     if trial.failure:
         lines.append(f"{trial.failure.kind}: {trial.failure.message}")

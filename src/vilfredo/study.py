@@ -128,8 +128,16 @@ class Study:
 
     # -- searching --------------------------------------------------------------------------------
 
+    def warm(self) -> None:
+        """Compile what this run's problem compiles on first use, where the search computes in this process.
+        Iterating does so too."""
+        warm = getattr(self.parts.problem, "warm", None)
+        if warm is not None and Spec.from_json(self.run.spec).executor.use == "inline":
+            warm()
+
     def __iter__(self) -> Iterator[Trial]:
         parts = self.parts
+        self.warm()
         self._stopping = False
         with self.run.lock():
             self.run.set_status("running")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SIZES = ("neurons", "synapses", "timesteps")
 ACTIVE = ("synops", "spikes", "energy", "latency")
 RESILIENT = ("resilience_mean", "resilience_q05", "resilience_worst")
+TRIES = 20  # at a random network that the processor can hold
 KEPT = 2_000  # networks that are remembered between preview and simulation
 
 
@@ -101,6 +102,7 @@ class Spiking:
         if not self.goals:
             raise ValueError(f"the problem has no goals; name at least one, such as goals=[{self.score!r}]")
         self._built: dict[int, tuple[Genome, SpikingNetwork]] = {}
+        self._warm = False
 
     def _goal(self, given: Goal | str) -> Goal:
         goal = known_goal(given) if isinstance(given, str) else given
@@ -113,7 +115,12 @@ class Spiking:
             raise ValueError(f"nothing computes the goal {goal.name!r} here; {hint}known: {', '.join(known)}")
         if goal.name in RESILIENT and not self.faults:
             raise ValueError(f"the goal {goal.name!r} needs faults, such as faults = ['gaussian']")
-        return replace(goal, stage="preview" if goal.name in SIZES else "measure")
+        share = goal.name in RESILIENT and self.score == "error" and not goal.unit
+        return replace(
+            goal,
+            unit="fraction" if share else goal.unit,
+            stage="preview" if goal.name in SIZES else "measure",
+        )
 
     # -- what a network is --------------------------------------------------------------------------
 
@@ -139,7 +146,7 @@ class Spiking:
         return network
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_built": {}}
+        return {**self.__dict__, "_built": {}, "_warm": False}
 
     def describe(self) -> Mapping[str, JSON]:
         return {
@@ -156,6 +163,30 @@ class Spiking:
         from vilfredo.spiking.scores import portrait
 
         return [portrait(self.setup, self.network(genome), self._seed("drawing", "validation", 0, 0))]
+
+    def warm(self) -> None:
+        """Compile what simulations are made of, by a little one."""
+        from vilfredo.spiking.scores import scores
+
+        if self._warm:
+            return
+        self._warm = True
+        rng = np.random.default_rng(0)
+        setup = replace(self.setup, steps=min(self.setup.steps, 1))
+        for _ in range(TRIES):
+            try:
+                network = self.network(self.space.sample(rng))
+            except Impossible:
+                continue
+            scores(
+                setup,
+                [network],
+                episodes=list(range(self.episodes)),
+                faults=self.faults,
+                copies=self.copies if self.faults else 0,
+                copy_episodes=self.copy_episodes,
+            )
+            return
 
     # -- what it comes to -----------------------------------------------------------------------------
 

@@ -47,8 +47,9 @@ def standard_errors(
         return np.zeros(scores.shape[:-1]), np.zeros(scores.shape[:-1])
     samples = np.random.default_rng(seed).integers(count, size=(draws, count))
     quantiles = np.quantile(scores[..., samples], 0.05, axis=-1)  # (…, draws)
-    mean = scores.std(-1, ddof=1) / np.sqrt(count)
-    return np.asarray(mean), np.asarray(quantiles.std(-1, ddof=1))
+    least = 1e-12 * np.abs(scores).max(-1)  # what is below comes from rounding, with scores that are equal
+    mean, q05 = scores.std(-1, ddof=1) / np.sqrt(count), quantiles.std(-1, ddof=1)
+    return np.where(mean > least, mean, 0.0), np.where(q05 > least, q05, 0.0)
 
 
 def _checked(scores: NDArray[np.float64]) -> NDArray[np.float64]:
