@@ -1,4 +1,4 @@
-"""The compiled loop of pole and cart does what the plain loop does, and Gymnasium's CartPole, action for action."""
+"""The compiled loop of pole and cart does what the plain loop does, and Gymnasium's CartPole."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 pytest.importorskip("numba", reason="needs the extra spiking")
-gymnasium = pytest.importorskip("gymnasium", reason="needs the extra spiking")
+pytest.importorskip("gymnasium", reason="needs the extra spiking")
+
+import gymnasium
 
 from vilfredo.spiking import coding, pole
 from vilfredo.spiking.decoders.first_to_fire import FirstToFire
@@ -201,8 +203,8 @@ def test_mistakes() -> None:
         cartpole.episodes(
             lanes.pack([program(SYNAPSES, THRESHOLDS, 7, 2)]), codes, reading, setting, start, 5
         )
+    half = tuple(replace(code, charge=code.charge / 2) for code in codes)
     with pytest.raises(ValueError, match="not whole"):
-        half = tuple(replace(code, charge=code.charge / 2) for code in codes)
         cartpole.episodes(population, half, reading, setting, start, 5)
     with pytest.raises(ValueError, match="after the 10 timesteps"):
         cartpole.episodes(population, codes, reading, setting, start, 5, window=10)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from vilfredo.spiking import pole
 from vilfredo.spiking.decoders.decoder import Reading
 from vilfredo.spiking.encoders.encoder import Code
+from vilfredo.spiking.kernels import solo, threads
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.kernels.lanes import (
     Block,
@@ -29,13 +30,14 @@ from vilfredo.spiking.kernels.lanes import (
     blocks_each,
     flush,
     limits,
-    masks,
     new_block,
 )
-from vilfredo.spiking.kernels.vectors import take
+from vilfredo.spiking.kernels.solo import Loop, Trains, fallen, moved, region
+from vilfredo.spiking.kernels.vectors import load, store, take, where, zero
 from vilfredo.spiking.network import Floats, Ints
 
 RULES = ("most", "first", "level")
+FEW = 16  # up to so many lanes are quicker one after the other
 MOST = 2**15 - 1  # what 16 bits can count
 
 
@@ -57,25 +59,6 @@ class Episodes:
     def timesteps(self) -> Ints:
         """(P, L) timesteps that the networks were run."""
         return self.steps * self.window
-
-
-class Loop(NamedTuple):
-    """What closes the loop, as the kernel reads it."""
-
-    seen: Ints  # (f,) places in the state
-    signed: NDArray[np.bool_]  # (f,) the rule of the code
-    low: Floats  # (f,)
-    high: Floats  # (f,)
-    regions: Ints  # (f,)
-    rule: int  # of the reading, a place in RULES
-    answers: int
-    full: int
-    forces: Floats  # (actions,)
-    window: int
-    most: int  # steps
-    clear: bool
-    restart: bool
-    rounded: bool
 
 
 def episodes(
@@ -118,7 +101,7 @@ def episodes(
         other = nets.outputs[nets.outputs != reading.outputs][0]
         raise ValueError(f"a network has {other} outputs, not {reading.outputs}")
     lanes = population.lanes
-    words, width = masks(lanes)
+    words, width = np.zeros(1, np.uint64), 64
     loop = Loop(
         np.array(setting.seen),
         np.array([code.rule == "signed" for code in codes]),
@@ -136,15 +119,23 @@ def episodes(
         rounded,
     )
     size = np.diff(nets.neuron)
+    alone = lanes <= FEW and solo.can(population)
+    if alone:
+        width = 1
     at = np.concatenate([[0], np.cumsum(size * lanes)])
     steps, ended = np.zeros((population.size, lanes), np.int64), np.zeros((population.size, lanes), np.int64)
     counts = np.zeros(at[-1], np.int64)
     workers = numba.get_num_threads()
     rows = max(int(nets.weight_rows.max()), int(nets.threshold_rows.max()))
     group = blocks_each(population, width, workers)
-    _episodes(
+    rows_of = spans(codes, window, population.kind)
+    threads.share(
+        _episodes,
+        workers,
         nets,
-        spans(codes, window, population.kind),
+        rows_of,
+        solo.trains(rows_of, loop, inputs),
+        alone,
         loop,
         words,
         np.zeros(1, population.kind),
@@ -156,7 +147,7 @@ def episodes(
         ended,
         counts,
         at,
-        workers,
+        np.zeros(1, np.int64),
     )
     return Episodes(
         steps,
@@ -208,22 +199,21 @@ def spans(codes: Sequence[Code], window: int, kind: np.dtype[Any]) -> Spans:
 
 # -- kernels ----------------------------------------------------------------------------------------
 
-_moved = jit(error_model="numpy")(pole.moved)
-_fallen = jit(error_model="numpy")(pole.fallen)
-
 
 @jit(error_model="numpy")
 def _advance(
     position: float, speed: float, angle: float, spin: float, force: float
 ) -> tuple[float, float, float, float]:
     """`pole.advance`, compiled."""
-    return _moved(position, speed, angle, spin, force, math.cos(angle), math.sin(angle))
+    return moved(position, speed, angle, spin, force, math.cos(angle), math.sin(angle))
 
 
-@jit(error_model="numpy", parallel=True)
+@jit(error_model="numpy", nogil=True)
 def _episodes(
     nets: Nets,
     inputs: Spans,
+    spikes: Trains,
+    alone: bool,
     loop: Loop,
     words: Any,
     like: Any,
@@ -235,19 +225,22 @@ def _episodes(
     ended: Ints,
     counts: Ints,
     counts_at: Ints,
-    workers: int,
+    counter: Ints,
 ) -> None:
+    """What any number of threads do at the same time: one unit of work after the other, as long as there are
+    any."""
     shares = (lanes + group - 1) // group
     total = (len(nets.neuron) - 1) * shares
-    counter = np.zeros(1, np.int64)
-    for _ in numba.prange(workers):
-        unit = take(counter)
-        while unit < total:
-            p, first = unit // shares, (unit % shares) * group
-            found = counts[counts_at[p] : counts_at[p + 1]]
-            last = min(lanes, first + group)
+    unit = take(counter)
+    while unit < total:
+        p, first = unit // shares, (unit % shares) * group
+        found = counts[counts_at[p] : counts_at[p + 1]]
+        last = min(lanes, first + group)
+        if alone:
+            solo.play(nets, p, spikes, loop, like, starts, first, last, repeat, steps[p], ended[p], found)
+        else:
             _play(nets, p, inputs, loop, words, like, starts, first, last, repeat, steps[p], ended[p], found)
-            unit = take(counter)
+        unit = take(counter)
 
 
 @jit(error_model="numpy")
@@ -284,6 +277,7 @@ def _play(
         if port >= 0:
             output[port] = i
     no_rows = np.zeros(0, like.dtype)
+    nought = len(no_rows)  # a 0 that is no literal: for each of those Numba would compile once more
     whose, loaded, taken = np.full(width, -1), np.full(width, -1), np.zeros(width, np.int64)
     one, row = np.zeros(1, np.int64), np.zeros(1, np.int64)
     active = np.uint64(0)
@@ -297,7 +291,7 @@ def _play(
                 state[k, slot] = starts[lane % len(starts), k]
             lane += 1
     watch = loop.rule == 1
-    now, counted = 0, 0
+    now, counted = nought, 0
     while active != 0:
         _encode(loop, state, regions, width)
         if loop.clear:
@@ -310,7 +304,7 @@ def _play(
             for slot in range(width):
                 before[port, slot] = block.counts[output[port] * width + slot]
         advance(
-            nets, p, block, active, width, window, no_rows, -1, 0, inputs, regions, watch, 0, now
+            nets, p, block, active, width, window, no_rows, nought - 1, nought, inputs, regions, watch, nought, now
         )  # fmt: skip
         now += window
         _decode(loop, block, output, before, action, width)
@@ -319,7 +313,7 @@ def _play(
             cosine[slot], sine[slot] = math.cos(angle), math.sin(angle)
         for slot in range(width):
             force = loop.forces[min(action[slot], actions - 1)]
-            state[0, slot], state[1, slot], state[2, slot], state[3, slot] = _moved(
+            state[0, slot], state[1, slot], state[2, slot], state[3, slot] = moved(
                 state[0, slot], state[1, slot], state[2, slot], state[3, slot], force,
                 cosine[slot], sine[slot],
             )  # fmt: skip
@@ -327,20 +321,18 @@ def _play(
         if counted + window > MOST:
             flush(block.counts, n, width, width, whose, counts)
             counted = 0
+        over = np.uint64(0)
         for slot in range(width):
             if whose[slot] < 0:
                 continue
             taken[slot] += 1
-            down = _fallen(state[0, slot], state[2, slot])
+            down = fallen(state[0, slot], state[2, slot])
             if not down and taken[slot] < loop.most:
                 continue
             here = whose[slot]
             ended[here] += down
             bit = np.uint64(1) << np.uint64(slot)
-            for i in range(n):
-                block.charge[i * width + slot] = 0
-            for k in range(nets.depth[p] * n):
-                block.words[k] &= ~words.dtype.type(bit)
+            over |= bit
             if taken[slot] == loop.most or not loop.restart:
                 steps[here] = taken[slot]
                 for i in range(n):
@@ -356,6 +348,12 @@ def _play(
                     active &= ~bit
             for k in range(4):
                 state[k, slot] = starts[whose[slot] % len(starts), k] if whose[slot] >= 0 else 0.0
+        if over != 0:  # silence where something new begins
+            for i in range(n):
+                charge = load(block.charge, i * width, words)
+                store(block.charge, i * width, where(over, zero(like, words), charge))
+            for k in range(nets.depth[p] * n):
+                block.words[k] &= words.dtype.type(~over)
 
 
 @jit(error_model="numpy")
@@ -363,20 +361,9 @@ def _encode(loop: Loop, state: Floats, regions: NDArray[np.int16], width: int) -
     """The region of each number seen, as `coding.regions` says."""
     for f in range(len(loop.seen)):
         values = state[loop.seen[f]]
-        low, high, many = loop.low[f], loop.high[f], loop.regions[f]
-        out = regions[f * width : (f + 1) * width]
-        middle = (many - 1) / 2
+        signed, low, high, many = loop.signed[f], loop.low[f], loop.high[f], loop.regions[f]
         for slot in range(width):
-            v = values[slot]
-            if loop.rounded:
-                v = np.float64(np.float32(v))
-            if loop.signed[f]:
-                up = middle + math.ceil(min(1.0, v / high) * middle)
-                down = middle - math.ceil(min(1.0, v / low) * middle)
-                place = up if v > 0 else down
-            else:
-                place = np.floor((v - low) / (high - low) * many)
-            out[slot] = np.int16(min(max(place, 0.0), many - 1.0))
+            regions[f * width + slot] = region(values[slot], signed, low, high, many, loop.rounded)
 
 
 @jit(error_model="numpy")

@@ -24,6 +24,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vilfredo.spiking.kernels import threads
 from vilfredo.spiking.kernels.dense import halved
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.kernels.vectors import (
@@ -253,7 +254,9 @@ def run(population: Population, charges: Floats | Sequence[Floats], steps: int) 
     counts, first = np.zeros(counts_at[-1], np.int64), np.full(first_at[-1], -1, np.int32)
     workers = numba.get_num_threads()
     group = blocks_each(population, width, workers)
-    _run(
+    threads.share(
+        _run,
+        workers,
         nets,
         words,
         np.zeros(1, kind),
@@ -269,7 +272,7 @@ def run(population: Population, charges: Floats | Sequence[Floats], steps: int) 
         counts_at,
         first,
         first_at,
-        workers,
+        np.zeros(1, np.int64),
     )
     done = np.full(lanes, steps)
     result = []
@@ -459,7 +462,7 @@ def assign(
                     weight[j * width + slot] = 0
                     present[j] &= ~bit
                 else:
-                    weight[j * width + slot] = _number(weight, value)
+                    weight[j * width + slot] = number(weight, value)
                     present[j] |= bit
         if loaded[slot] < 0 or nets.threshold_rows[p] > 1:
             at = nets.threshold_at[p] + (row * n if nets.threshold_rows[p] > 1 else 0)
@@ -469,13 +472,13 @@ def assign(
                     threshold[i * width + slot] = 0
                     alive[i] &= ~bit
                 else:
-                    threshold[i * width + slot] = _number(threshold, max(value, lowest))
+                    threshold[i * width + slot] = number(threshold, max(value, lowest))
                     alive[i] |= bit
         loaded[slot] = row
 
 
 @jit(error_model="numpy")
-def _number(like: Any, value: float) -> Any:
+def number(like: Any, value: float) -> Any:
     """A number of the type of an array; integers keep the lowest bits."""
     return like.dtype.type(value) if like.dtype.type(0.5) > 0 else like.dtype.type(np.int64(value))
 
@@ -616,7 +619,7 @@ def flush(found: NDArray[np.int16], n: int, width: int, slots: int, lanes: Ints,
     found[:] = 0
 
 
-@jit(error_model="numpy", parallel=True)
+@jit(error_model="numpy", nogil=True)
 def _run(
     nets: Nets,
     words: Any,
@@ -633,24 +636,22 @@ def _run(
     counts_at: Ints,
     first: NDArray[np.int32],
     first_at: Ints,
-    workers: int,
+    counter: Ints,
 ) -> None:
     width = 8 * words.itemsize
     blocks = (lanes + width - 1) // width
     shares = (blocks + group - 1) // group
     total = (len(nets.neuron) - 1) * shares
-    counter = np.zeros(1, np.int64)
-    for _ in numba.prange(workers):
+    unit = take(counter)
+    while unit < total:
+        p, share = unit // shares, unit % shares
+        some = counts[counts_at[p] : counts_at[p + 1]]
+        fired = first[first_at[p] : first_at[p + 1]]
+        _blocks(
+            nets, p, share * group, min(blocks, (share + 1) * group), words, like, rows, rows_at[p],
+            windows[p], strides[p], steps, lanes, repeat, some, fired,
+        )  # fmt: skip
         unit = take(counter)
-        while unit < total:
-            p, share = unit // shares, unit % shares
-            some = counts[counts_at[p] : counts_at[p + 1]]
-            fired = first[first_at[p] : first_at[p + 1]]
-            _blocks(
-                nets, p, share * group, min(blocks, (share + 1) * group), words, like, rows, rows_at[p],
-                windows[p], strides[p], steps, lanes, repeat, some, fired,
-            )  # fmt: skip
-            unit = take(counter)
 
 
 @jit(error_model="numpy")

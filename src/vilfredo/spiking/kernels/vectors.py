@@ -230,6 +230,16 @@ def wrapped(typingctx: Any, a: Any) -> Any:
 
 
 @primitive
+def lowest(typingctx: Any, mask: Any) -> Any:
+    """The number of the lowest bit that is set in a mask that is not 0."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.intp(types.uint64), code
+
+
+@primitive
 def take(typingctx: Any, counter: Any) -> Any:
     """Element 0 of an int64 array, and one more for whoever asks next, from whichever thread."""
 
