@@ -61,3 +61,14 @@ def test_a_network_of_the_front_can_be_had_and_played(folder):
     assert "net.json" in run("export", trial, "--tennlab", "net.json")
     network = SpikingNetwork.from_tennlab(folder / "net.json")
     assert f"{network.size} neurons, {len(network.source)} synapse" in run("simulate", "net.json", "--plain")
+
+
+def test_a_trial_is_played_at_its_task(folder):
+    text = run("simulate", str(best(folder)), "--plain")
+    assert re.search(r"^Iris: 10 inferences of 24 timesteps each, \d+ right$", text, re.M)
+    found = json.loads(run("simulate", str(best(folder)), "--steps", "30", "--json"))
+    assert found["steps"] == 48, "whole inferences"
+    assert set(found["scores"]) <= {0.0, 1.0}
+    assert found["given"] == []
+    given = json.loads(run("simulate", str(best(folder)), "--spikes", "0@0", "--steps", "30", "--json"))
+    assert (given["steps"], given["given"], given["task"]) == (30, [[0, 0, 1.0]], "")

@@ -9,11 +9,12 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
 if TYPE_CHECKING:
+    from vilfredo.problems.spiking import Spiking
     from vilfredo.simulate import Simulation
     from vilfredo.spiking.network import SpikingNetwork
     from vilfredo.spiking.program import Program
@@ -681,7 +682,8 @@ def _program(network: SpikingNetwork) -> Program | None:
 @click.option(
     "--spikes",
     metavar="SPIKES",
-    help="0@0,1@3=0.5 or a file of them: neuron, timestep, value.  [default: one into each input at 0]",
+    help="0@0,1@3=0.5 or a file of them: neuron, timestep, value.  [default: one into each input at 0; "
+    "of a trial what its task gives]",
 )
 @click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: as the file says, or 50]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the processor's random numbers, if it has any.")
@@ -704,21 +706,27 @@ def simulate(
 ) -> None:
     """Run the spiking network NETWORK and show who fires when.
 
-    NETWORK is a file, TENNLab JSON or a NIR graph (.nir), or the number of a trial.
+    NETWORK is a file, TENNLab JSON or a NIR graph (.nir), or the number of a trial, whose network is shown at
+    its task unless there are --spikes.
     """
     from vilfredo import simulate as simulating
 
+    problem = None
     if network.isdecimal() and not Path(network).exists():
         with _open(store, run) as study:
             title, found = f"trial {network}", study.spiking(study.run.trial(int(network)))
+            problem = study.parts.problem
     else:
         title = Path(network).name
         found, notes = simulating.read(network)
         for note in notes:
             click.echo(f"Note: {note}", err=True)
     chosen = simulating.processor(found, processor, seed)
-    given = simulating.parse(spikes, found)
-    done = simulating.simulate(found, chosen, given, steps or simulating.steps_of(found))
+    if problem is not None and spikes is None:
+        done = simulating.play(found, chosen, cast("Spiking", problem), steps)
+    else:
+        given = simulating.parse(spikes, found)
+        done = simulating.simulate(found, chosen, given, steps or simulating.steps_of(found))
     if svg:
         from vilfredo.spiking.raster import svg as picture
 
@@ -744,6 +752,10 @@ def _show_simulation(title: str, done: Simulation, rows: int, plain: bool) -> No
     colours = {"input": "blue", "output": "yellow"}
     for role, line in lines(done.raster(rows), shutil.get_terminal_size((100, 24)).columns, plain):
         click.echo(line if plain else click.style(line, fg=colours.get(role or ""), dim=role is None))
+    if done.task:
+        window = _count(done.steps // len(done.scores), "timestep")
+        total = f"reward {sum(done.scores):g}" if done.rewarded else f"{sum(done.scores):g} right"
+        click.echo(f"{done.task}: {_count(len(done.scores), 'inference')} of {window} each, {total}")
     inputs, outputs = done.counts(done.inputs), done.counts(done.outputs)
     click.echo(
         f"{_count(done.counts(), 'spike')}, {inputs} of inputs, {outputs} of outputs; "

@@ -17,8 +17,17 @@ from vilfredo.units import show
 
 DATASETS = ("mnist", "fashion_mnist", "cifar10", "cifar100", "svhn")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
-EXTRAS = {"onnx": "ONNX export", "PIL": "folders of images"}
-PACKAGES = {"onnx": "onnx", "PIL": "images"}
+EXTRAS = {
+    "onnx": "ONNX export",
+    "PIL": "folders of images",
+    "numba": "spiking networks",
+    "gymnasium": "control tasks of spiking networks",
+    "nir": "NIR graphs of spiking networks",
+    "sklearn": "the data of iris, wine and breast_cancer",
+}
+PACKAGES = {"onnx": "onnx", "PIL": "images"} | dict.fromkeys(
+    ("numba", "gymnasium", "nir", "sklearn"), "spiking"
+)
 
 
 @dataclass(frozen=True)

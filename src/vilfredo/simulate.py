@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from vilfredo.spiking.network import NetworkError, SpikingNetwork
 from vilfredo.spiking.raster import Raster, raster
 
 if TYPE_CHECKING:
+    from vilfredo.problems.spiking import Spiking
     from vilfredo.spiking.processors.driver import Driver
 
 STEPS = 50  # where neither the caller nor the file says how many
@@ -38,6 +39,9 @@ class Simulation:
     synops: int  # synaptic deliveries: spikes times fan-out
     chip: str
     cost: Cost
+    task: str = ""  # what gave the spikes, if not the caller
+    scores: Sequence[float] = ()  # reward of each step of the task, or whether each answer was right
+    rewarded: bool = False  # whether they are rewards
 
     def counts(self, numbers: Sequence[int] | None = None) -> int:
         """Spikes of these neurons, or of all."""
@@ -73,6 +77,8 @@ class Simulation:
             "params": dict(self.params),
             "steps": self.steps,
             "given": [list(spike) for spike in self.given],
+            "task": self.task,
+            "scores": list(self.scores),
             "spikes": {str(number): times for number, times in self.spikes.items()},
             "counts": {str(number): len(times) for number, times in self.spikes.items()},
             "synops": self.synops,
@@ -87,15 +93,34 @@ def simulate(network: SpikingNetwork, processor: Driver, spikes: Spikes, steps: 
     processor.load_network(network)
     processor.apply_spikes(spikes)
     processor.run(steps)
-    done = int(processor.get_time())
     vectors = zip(sorted(network.ids.tolist()), processor.neuron_vectors(), strict=True)
     fired = {number: [int(t) for t in times] for number, times in vectors}
+    return _done(network, processor, spikes, fired, int(processor.get_time()))
+
+
+def play(
+    network: SpikingNetwork, processor: Driver, problem: Spiking, steps: int | None = None
+) -> Simulation:
+    """Run a network of `problem` at its task: the first `steps` timesteps (in whole inferences; None: ten of
+    them) of the episode that reports draw, or the first samples of the search."""
+    from vilfredo.spiking.scores import SHOWN, activity
+
+    setup = replace(problem.setup, processor=processor)
+    most = SHOWN if steps is None else -(-steps // setup.window)
+    fired, scores = activity(setup, network, problem.drawing, most)
+    done = _done(network, processor, [], fired, len(scores) * setup.window)
+    return replace(done, task=str(setup.describe()["task"]), scores=scores, rewarded=setup.control)
+
+
+def _done(
+    network: SpikingNetwork, processor: Driver, given: Spikes, fired: Mapping[int, list[int]], steps: int
+) -> Simulation:
     fan_out = np.bincount(network.source, minlength=network.size).tolist()
     synops = sum(len(fired[number]) * out for number, out in zip(network.ids.tolist(), fan_out, strict=True))
-    costs = cost(chip(processor.chip), synops, network.size * done, done)
+    costs = cost(chip(processor.chip), synops, network.size * steps, steps)
     title = chip(processor.chip).title
     return Simulation(
-        network, processor.name, processor.get_params(), spikes, fired, done, synops, title, costs
+        network, processor.name, processor.get_params(), given, fired, steps, synops, title, costs
     )
 
 

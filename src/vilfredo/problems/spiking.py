@@ -162,7 +162,12 @@ class Spiking:
         """The network as one entry for the drawing: neurons, synapses, and what it does in one episode."""
         from vilfredo.spiking.scores import portrait
 
-        return [portrait(self.setup, self.network(genome), self._seed("drawing", "validation", 0, 0))]
+        return [portrait(self.setup, self.network(genome), self.drawing)]
+
+    @property
+    def drawing(self) -> int:
+        """Seed of the episode that is drawn."""
+        return self._seed("drawing", "validation", 0, 0)
 
     def warm(self) -> None:
         """Compile what simulations are made of, by a little one."""

@@ -13,7 +13,7 @@ ROLES = ("input", "hidden", "output")
 
 
 def portrait(
-    network: SpikingNetwork, spikes: Mapping[int, Sequence[float]], steps: int, window: int = 0
+    network: SpikingNetwork, spikes: Mapping[int, Sequence[int]], steps: int, window: int = 0
 ) -> Mapping[str, JSON]:
     """Plain data for a drawing. `spikes`: by neuron number, the timesteps in which it fired, of `steps`;
     `window`: timesteps of one inference (0: there is no such division).

@@ -353,19 +353,29 @@ class _Alone:
 # -- a picture ------------------------------------------------------------------------------------
 
 
-def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
-    """The network with its activity in the first inferences of one episode, or of the first samples of the
-    search; see `vilfredo.spiking.portrait`."""
+def activity(
+    setup: Setup, network: SpikingNetwork, seed: int, most: int = SHOWN
+) -> tuple[dict[int, list[int]], list[float]]:
+    """What the network does in the first inferences of the episode of `seed`, or with the first samples of
+    the search: by neuron number, the timesteps in which it fires; and of each inference its reward, or 1.0 for a
+    right answer, else 0.0. An inference is `setup.window` timesteps."""
     numbers = np.sort(network.ids)
     one = _Alone.of(setup, network, setup.processor.engine(network))
-    spikes: dict[int, list[float]] = {int(number): [] for number in numbers}
-    done = 0
-    for _ in one.samples() if not setup.control else one.steps(seed):
+    spikes: dict[int, list[int]] = {int(number): [] for number in numbers}
+    done: list[float] = []
+    for score in one.samples() if not setup.control else one.steps(seed):
         run = one.run
         assert run is not None
         for time, neuron in zip(run.times.tolist(), run.neurons.tolist(), strict=True):
-            spikes[int(numbers[neuron])].append(time + done * setup.window)
-        done += 1
-        if done >= SHOWN:
+            spikes[int(numbers[neuron])].append(time + len(done) * setup.window)
+        done.append(score)
+        if len(done) >= most:
             break
-    return drawn(network, spikes, done * setup.window, setup.window)
+    return spikes, done
+
+
+def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
+    """The network with its activity in the first inferences of one episode, or of the first samples of the
+    search; see `vilfredo.spiking.portrait`."""
+    spikes, done = activity(setup, network, seed)
+    return drawn(network, spikes, len(done) * setup.window, setup.window)
