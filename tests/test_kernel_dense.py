@@ -166,6 +166,66 @@ def test_a_larger_network_over_many_steps():
     compare(drawn, [(events, 100), ([], 150)])
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_networks_of_many_sizes(seed):
+    """Blocks of neurons that are full or not, chunks of synapses narrow and wide, all widths of numbers."""
+    rng = np.random.default_rng(seed)
+    n, exact = int(rng.choice([1, 63, 64, 65, 130, 200])), seed % 3 > 0
+    largest = [1, 7, 200, 40_000, 2**33][int(rng.integers(5))] if exact else 3.0
+    synapses = {}
+    for source in range(n):
+        for target in rng.choice(n, int(rng.integers(0, min(n, 100 if seed % 2 else 8) + 1)), replace=False):
+            weight = rng.integers(-largest, largest + 1) if exact else rng.normal(0, largest)
+            synapses[source, int(target)] = (float(weight), int(rng.integers(1, 1 + rng.choice([1, 5, 20]))))
+    drawn = program(
+        rng.integers(1, 3 * largest + 1, n) if exact else rng.uniform(0.1, 2 * largest, n),
+        synapses,
+        exact=exact,
+        floor=float(-rng.integers(0, 3 * largest + 1)),
+        lazy=bool(rng.integers(2)),
+        leak=rng.random(n) < rng.choice([0, 0.3]),
+        rests=rng.integers(0, 3, n) * int(rng.integers(2)),
+    )
+    events = [(int(rng.integers(40)), int(rng.integers(n)), int(3 * largest)) for _ in range(6 * n)]
+    compare(drawn, [(events[::2], 30), (events[1::2], 30)])
+
+
+def test_inputs_too_large_for_the_present_type():
+    """Charges go on in wider numbers, and what is on its way and who rests go along."""
+    drawn = program(
+        [3, 3, 50, 100],
+        {(0, 1): (4, 5), (0, 3): (-5, 9), (1, 2): (3, 2), (2, 0): (7, 1), (1, 0): (3, 1)},
+        floor=-100.0,
+        rests=np.array([2, 0, 1, 0]),
+    )
+    small = [(t, 0, 3) for t in range(0, 9, 2)]
+    runs = [(small, 9)]
+    for size in (100, 20_000, 2**20, 2**40):
+        runs += [([(1, 3, -size), (2, 2, size), (3, 2, -size), (4, 3, 25)], 7), (small, 9)]
+    state = dense.start(drawn)
+    types = []
+    for events, steps in runs:
+        dense.run(drawn, state, dense.Events.of(events), steps)
+        types.append(state.charge.dtype.itemsize)
+    assert sorted(types) == types
+    assert set(types) == {1, 2, 4, 8}
+    compare(drawn, runs)
+
+
+def test_clear_is_start():
+    drawn = program([2, 2], {(0, 1): (2, 7), (1, 0): (2, 3)}, rests=np.array([3, 0]))
+    events = dense.Events.of([(0, 0, 2), (1, 1, 1), (50, 1, 2)])
+    used, fresh = dense.start(drawn), dense.start(drawn)
+    dense.run(drawn, used, events, 20)
+    dense.clear(used)
+    assert used.time == 0
+    assert dense.charges(drawn, used).tolist() == [0, 0]
+    for steps in (20, 40):
+        runs = [dense.run(drawn, state, events, steps, record=True) for state in (used, fresh)]
+        assert runs[0].times.tolist() == runs[1].times.tolist()
+        assert runs[0].counts.sum() > 0
+
+
 def test_two_runs_equal_one():
     drawn = program([2, 2, 3], {(0, 1): (2, 3), (1, 2): (3, 15), (2, 0): (2, 1)})
     events = dense.Events.of([(0, 0, 2), (25, 0, 5)])

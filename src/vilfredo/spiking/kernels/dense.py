@@ -6,15 +6,15 @@ program (0 … n − 1); times are relative to the beginning of the run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo.spiking.kernels.jit import jit
-from vilfredo.spiking.kernels.packed import Packed, aligned, kernel, pack
+from vilfredo.spiking.kernels.packed import SLACK, Packed, aligned, kernel, pack
 from vilfredo.spiking.network import Floats, Ints
 from vilfredo.spiking.program import HALVES, Program
 
@@ -117,23 +117,15 @@ def run(
     now, state.waiting = _due(state, events, steps)
     _widen(program, state, now)
     given = now.charge.astype(np.int64 if program.exact else np.float64).astype(state.charge.dtype)
-    n = program.size
-    counts, last = np.zeros(n, np.int64), np.full(n, -1)
-    first = last.copy()
-    room = n + min(steps * n, 2**16) if record else 0
-    parts: list[tuple[Ints, Ints]] = []
-    done = used = 0
-    while done < steps:
-        times, neurons = np.empty(room, np.int64), np.empty(room, np.int64)
-        stretch = (done, steps, now.time, now.neuron, given, used, counts, first, last, times, neurons)
-        if isinstance(state.layout, Odd):
-            done, used, spikes = _run_odd(program, state, state.layout, stretch)
-        else:
-            done, used, spikes = _run_packed(state, state.layout, stretch)
-        parts.append((times[:spikes], neurons[:spikes]))
-        room *= 2
+    n, kind = program.size, np.int32 if steps < 2**31 else np.int64
+    counts, first, last = np.zeros(n, kind), np.full(n, -1, kind), np.full(n, -1, kind)
+    stretches = _odd_stretches if isinstance(state.layout, Odd) else _packed_stretches
+    parts = list(
+        stretches(program, state, (now.time, now.neuron, given), steps, (counts, first, last), record)
+    )
     state.time += steps
-    times, neurons = (np.concatenate([part[side] for part in parts] or [last[:0]]) for side in (0, 1))
+    times, neurons = (np.concatenate([NOTHING.time, *(part[side] for part in parts)]) for side in (0, 1))
+    counts, first, last = (part.astype(np.int64) for part in (counts, first, last))
     synops = int(counts @ np.diff(program.first))
     return Run(counts, first, last, steps, synops, times, neurons)
 
@@ -254,56 +246,101 @@ def _widen(program: Program, state: State, events: Events) -> None:
     )
 
 
-def _run_packed(state: State, layout: Packed, stretch: tuple[Any, ...]) -> tuple[int, int, int]:
-    done, state.row, used, spikes = kernel(layout.width)(
-        state.charge,
-        state.ring,
-        state.rest,
-        layout.threshold,
-        layout.leaks,
-        layout.decay,
-        layout.floor,
-        layout.soft,
-        layout.above,
-        layout.resting,
-        layout.words,
-        layout.weight,
-        layout.begin,
-        layout.depth,
-        state.row,
-        layout.fired,
-        layout.chunks,
-        *stretch,
-    )
-    return done, used, spikes
+def _packed_stretches(
+    program: Program,
+    state: State,
+    events: tuple[Any, ...],
+    steps: int,
+    results: tuple[Any, ...],
+    record: bool,
+) -> Iterator[tuple[Ints, Ints]]:
+    """Run, as long as there is room for who fires; then give times and neurons and go on with more room."""
+    layout, done, used = cast(Packed, state.layout), 0, 0
+    least = len(state.charge) + SLACK
+    room = least + (min(steps * program.size, 2**16) if record else 0)
+    ends = np.zeros(steps + 1 if record else 1, np.int64)
+    while done < steps:
+        fired, began = np.empty(room, np.uint32), done
+        ends[done if record else 0] = 0
+        done, state.row, used = kernel(layout.width, not program.exact)(
+            state.charge,
+            state.ring,
+            state.rest,
+            layout.threshold,
+            layout.leaks,
+            layout.decay,
+            layout.floor,
+            layout.soft,
+            layout.above,
+            layout.resting,
+            layout.words,
+            layout.weight,
+            layout.begin,
+            layout.depth,
+            state.row,
+            layout.chunks,
+            done,
+            steps,
+            *events,
+            used,
+            *results,
+            fired,
+            ends,
+            record,
+        )
+        if record:
+            times = np.repeat(np.arange(began, done), np.diff(ends[began : done + 1]))
+            yield times, fired[: len(times)].astype(np.int64)
+        room *= 2
 
 
-def _run_odd(program: Program, state: State, layout: Odd, stretch: tuple[Any, ...]) -> tuple[int, int, int]:
+def _odd_stretches(
+    program: Program,
+    state: State,
+    events: tuple[Any, ...],
+    steps: int,
+    results: tuple[Any, ...],
+    record: bool,
+) -> Iterator[tuple[Ints, Ints]]:
+    """The same with the slow kernel."""
+    layout, done, used = cast(Odd, state.layout), 0, 0
     exact, number = program.exact, state.charge.dtype.type
-    return _simulate(
-        exact,
-        program.lazy,
-        program.soft,
-        number(program.above),
-        program.wrap,
-        program.resting,
-        program.halving,
-        number(max(program.floor, -HUGE) if exact else program.floor),
-        layout.threshold,
-        program.leak,
-        program.decay if len(program.decay) else np.ones(program.size),
-        program.first,
-        program.target,
-        program.delay,
-        layout.weight,
-        state.charge,
-        state.ring,
-        layout.arrived,
-        layout.rest,
-        layout.since,
-        state.time,
-        *stretch,
-    )
+    simulate: Callable[..., tuple[int, int, int]] = _simulate
+    room = program.size + min(steps * program.size, 2**16) if record else 0
+    while done < steps:
+        times, neurons = np.empty(room, np.int64), np.empty(room, np.int64)
+        done, used, spikes = simulate(
+            exact,
+            program.lazy,
+            program.soft,
+            number(program.above),
+            program.wrap,
+            program.resting,
+            program.halving,
+            number(max(program.floor, -HUGE) if exact else program.floor),
+            layout.threshold,
+            program.leak,
+            program.decay if len(program.decay) else np.ones(program.size),
+            program.first,
+            program.target,
+            program.delay,
+            layout.weight,
+            state.charge,
+            state.ring,
+            layout.arrived,
+            layout.rest,
+            layout.since,
+            state.time,
+            done,
+            steps,
+            *events,
+            used,
+            *results,
+            times,
+            neurons,
+        )
+        yield times[:spikes], neurons[:spikes]
+        room *= 2
 
 
 @jit(error_model="numpy")
@@ -335,9 +372,9 @@ def _simulate(
     event_neuron: Ints,
     event_charge: NDArray[Any],
     event: int,
-    counts: Ints,
-    firsts: Ints,
-    lasts: Ints,
+    counts: NDArray[np.int32],
+    firsts: NDArray[np.int32],
+    lasts: NDArray[np.int32],
     times: Ints,
     neurons: Ints,
 ) -> tuple[int, int, int]:

@@ -33,7 +33,9 @@ from vilfredo.spiking.network import Floats, Ints
 from vilfredo.spiking.program import Program
 
 LANES = 64  # neurons that are looked at together
+SLACK = 64  # places of the list of who fired that are written behind its end, at most
 SPREAD = 8  # places of a list written at once
+AHEAD = 32  # chunks between what is added and what is fetched
 WINDOW = 16_384  # bytes that the window of rows has to slide in, at least
 
 
@@ -42,7 +44,7 @@ class Packed:
     """A program laid out for the kernel. n is padded to a multiple of 64, synapses to chunks of `width`."""
 
     threshold: NDArray[Any]  # (padded n,) in the type of the charges
-    leaks: NDArray[np.uint64]  # (padded n / 64,) bit j of word i: neuron 64 i + j leaks
+    leaks: NDArray[np.uint64] | None  # (padded n / 64,) bit j of word i: neuron 64 i + j leaks; None: nobody
     decay: Floats | None  # (padded n,) None: nothing decays
     floor: Any
     soft: bool
@@ -58,8 +60,7 @@ class Packed:
     depth: int  # rows in use: the longest delay + 1
     rows: int
     width: int
-    fired: NDArray[np.uint32]  # room for the lists of a step
-    chunks: NDArray[np.uint32]
+    chunks: NDArray[np.uint32]  # room for the list of a step
     low: float  # the least and
     high: float  # the largest sum of charge and arrivals that synapses can bring about
     wraps: bool  # all sums are right in the type, as they are meant to wrap or are no integers
@@ -89,7 +90,9 @@ def pack(program: Program, least: float = 0.0, most: float = 0.0) -> Packed | No
         return None if program.wrap else _lay_out(program, np.float64, -np.inf, np.inf)
     low, high = _range(program)
     if program.wrap:
-        return _lay_out(program, np.int8, low, high) if program.threshold.max(initial=0) < 128 else None
+        least, most = program.threshold.min(initial=0), program.threshold.max(initial=0)
+        holds = most < 128 and not (program.soft and least < program.above)
+        return _lay_out(program, np.int8, low, high) if holds else None
     if program.soft:
         return None
     for kind in (np.int8, np.int16, np.int32):
@@ -114,18 +117,21 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
     depth = int(program.delay.max(initial=1)) + 1
     fan = np.diff(program.first)
     width = 4 if len(program.target) <= 32 * n else 16
-    many = -(-fan // width)
+    many = np.maximum(-(-fan // width), 1)  # one at least: nobody has to ask whether there is one
     begin = np.concatenate([[0], np.cumsum(many * width)])
     if depth * padded >= 2**31 or begin[-1] >= 2**32 or many.max(initial=0) >= 2**24:
         return None
     # Which synapse each word is made of. What pads adds 0 to the neighbour of a cell that is needed anyway.
     owner = np.repeat(np.arange(n), many * width)
     place = np.arange(begin[-1]) - begin[owner]
-    order = np.lexsort((program.target, program.delay, np.repeat(np.arange(n), fan)))
-    synapse = order[program.first[owner] + place % np.maximum(fan[owner], 1)]
-    filler = place >= fan[owner]
-    cell = program.delay[synapse] * padded + (program.target[synapse] ^ filler)
-    weight = np.where(filler, 0.0, program.weight[synapse])
+    filler, alone = place >= fan[owner], fan[owner] == 0
+    synapse = program.first[owner] + place % np.maximum(fan[owner], 1)
+    synapse[alone] = 0
+    target, delay, weight = (
+        np.append(part, 0)[synapse] for part in (program.target, program.delay, program.weight)
+    )
+    cell = np.where(alone, padded + place, delay * padded + (target ^ filler))
+    weight[filler] = 0
     weights = None
     if not exact:
         words, weights = aligned(len(cell), np.uint32), aligned(len(cell), np.float64)
@@ -151,7 +157,7 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
         resting[:n] = np.minimum(program.resting, 2**31 - 1)
     return Packed(
         threshold=threshold,
-        leaks=np.packbits(leak, bitorder="little").view(np.uint64),
+        leaks=np.packbits(leak, bitorder="little").view(np.uint64) if leak.any() else None,
         decay=decay,
         floor=np.dtype(kind).type(max(program.floor, least)),
         soft=program.soft,
@@ -163,8 +169,7 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
         depth=depth,
         rows=depth + max(depth, WINDOW // (padded * threshold.itemsize or 1)),
         width=width,
-        fired=np.zeros(padded + 2 * LANES, np.uint32),
-        chunks=np.zeros(int(many.sum()) + 4 * SPREAD, np.uint32),
+        chunks=np.zeros(int(many.sum()) + SPREAD + AHEAD, np.uint32),
         low=low,
         high=high,
         wraps=program.wrap or not exact,
@@ -243,10 +248,10 @@ def product(typing: Any, a: Any, b: Any) -> Any:
 
 @intrinsic  # type: ignore[untyped-decorator]
 def trailing(typing: Any, word: Any) -> Any:
-    """Number of zeros below the lowest 1 of a word; anything, of 0."""
+    """Number of zeros below the lowest 1 of a word; of 0, 64."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        return builder.cttz(given[0], ir.Constant(ir.IntType(1), 1))
+        return builder.cttz(given[0], ir.Constant(ir.IntType(1), 0))
 
     return types.uint64(types.uint64), build
 
@@ -278,22 +283,26 @@ def prefetch(typing: Any, array: Any, place: Any) -> Any:
 
 
 @cache
-def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
-    """The simulation for chunks of `width` words. Wide ones are fetched ahead: they come from far away.
+def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
+    """The simulation for chunks of `width` words. Wide ones are fetched ahead, as they come from far away; of
+    narrow ones, a neuron's first is delivered at once and not put on the list. `ordered`: not so, as
+    deliveries in floating point are in the order of the neurons.
 
-    It runs the steps from `step` to `steps`, or until `times` and `neurons` may be full. Gives the step it
-    came to, the row of that step, the events used and the spikes recorded.
+    It runs the steps from `step` to `steps`, or until `fired`, which needs room for padded n + SLACK more,
+    may be full. To `record` is to leave in `fired` who fired, and in `ends[t + 1]` where the list of step t
+    ends there; else one place of `ends` is enough. Gives the step it came to, the row of that step and the
+    events used.
     """
-    block, ahead = np.uint32(width), np.uint64(16 if width > 4 else 0)
+    block, wide = np.uint32(width), width > 4
+    at_once = not wide and not ordered
 
     @jit(error_model="numpy")
     def simulate(
         charge: NDArray[Any],  # (padded n,)
         ring: NDArray[Any],  # (rows · padded n,)
-        rest: NDArray[np.int32]
-        | None,  # (padded n,) steps that a neuron still is refractory; None: nobody is
+        rest: NDArray[np.int32] | None,  # (padded n,) steps that a neuron still is refractory
         threshold: NDArray[Any],
-        leaks: NDArray[np.uint64],
+        leaks: NDArray[np.uint64] | None,
         decay: Floats | None,
         floor: Any,
         soft: bool,
@@ -304,7 +313,6 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
         begin: NDArray[np.uint64],
         depth: int,
         row: int,
-        fired: NDArray[np.uint32],
         chunks: NDArray[np.uint32],
         step: int,
         steps: int,
@@ -312,19 +320,19 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
         event_neuron: Ints,
         event_charge: NDArray[Any],
         event: int,
-        counts: Ints,
-        firsts: Ints,
-        lasts: Ints,
-        times: Ints,
-        neurons: Ints,
-    ) -> tuple[int, int, int, int]:
-        n, one = np.uint64(len(charge)), np.uint64(1)
-        rows, room, spikes = len(ring) // max(len(charge), 1), len(times), 0
+        counts: NDArray[np.int32],
+        firsts: NDArray[np.int32],
+        lasts: NDArray[np.int32],
+        fired: NDArray[np.uint32],
+        ends: Ints,
+        record: bool,
+    ) -> tuple[int, int, int]:
+        n, one, zero = np.uint64(len(charge)), np.uint64(1), np.uint64(0)
+        rows, spikes = len(ring) // max(len(charge), 1), zero
+        most, kept = np.uint64(len(fired)) - n - np.uint64(SLACK), ~zero if record else zero
         none = vectors.zero(charge, begin)
         least = vectors.splat(floor, none)
-        while step < steps:
-            if room and room - spikes < len(counts):
-                break
+        while step < steps and spikes <= most:
             if row + depth > rows:
                 old, live = np.uint64(row) * n, np.uint64(depth - 1) * n
                 for place in range(live):
@@ -335,8 +343,8 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
             while event < len(event_time) and event_time[event] == step:
                 ring[here + np.uint64(event_neuron[event])] += event_charge[event]
                 event += 1
-            # Who fires: `fired[:found]`.
-            found, i = np.uint64(0), np.uint64(0)
+            # Who fires: `fired[spikes:found]`.
+            found, i = spikes, zero
             while i < n:
                 arriving = vectors.load(ring, here + i, begin)
                 vectors.store(ring, here + i, none)
@@ -352,7 +360,9 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
                     less = vectors.subtract(wait, vectors.splat(np.int32(1), wait))
                     again = vectors.load(resting, i, begin)
                     vectors.store(rest, i, vectors.where(fires, again, vectors.maximum(less, now)))
-                left = vectors.where(fires | leaks[i >> np.uint64(6)], none, sums)
+                left = vectors.where(fires, none, sums)
+                if leaks is not None:
+                    left = vectors.where(leaks[i >> np.uint64(6)], none, left)
                 if soft:
                     meant = vectors.subtract(limit, vectors.splat(above, none))
                     left = vectors.where(fires, vectors.subtract(sums, meant), left)
@@ -371,8 +381,8 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
                 found = end
                 i += np.uint64(LANES)
             # Which chunks of synapses are theirs: `chunks[:total]`.
-            total = np.uint64(0)
-            for j in range(found):
+            total = zero
+            for j in range(spikes, found):
                 neuron = np.uint64(fired[j])
                 if counts[neuron] == 0:
                     firsts[neuron] = step
@@ -380,25 +390,26 @@ def kernel(width: int) -> Callable[..., tuple[int, int, int, int]]:
                 lasts[neuron] = step
                 first = np.uint32(begin[neuron] >> np.uint64(24))
                 many = begin[neuron] & np.uint64(0xFFFFFF)
+                if at_once:
+                    for k in range(width):
+                        deliver(ring, here, words, weight, np.uint64(first) + np.uint64(k))
+                    first, many = first + block, many - one
                 spread(chunks, total, first, block)
                 place = np.uint64(SPREAD)
                 while place < many:
                     spread(chunks, total + place, first + np.uint32(place) * block, block)
                     place += np.uint64(SPREAD)
                 total += many
-            if room:
-                for j in range(found):
-                    times[spikes] = step
-                    neurons[spikes] = fired[j]
-                    spikes += 1
+            spikes = found & kept
+            ends[(step + 1) & np.int64(kept)] = spikes
             for j in range(total):
-                if ahead:
-                    prefetch(words, np.uint64(chunks[j + ahead]))
+                if wide:
+                    prefetch(words, np.uint64(chunks[j + np.uint64(AHEAD)]))
                 place = np.uint64(chunks[j])
                 for k in range(width):
                     deliver(ring, here, words, weight, place + np.uint64(k))
             row += 1
             step += 1
-        return step, row, event, spikes
+        return step, row, event
 
     return simulate
