@@ -304,8 +304,21 @@ def _play(
             for slot in range(width):
                 before[port, slot] = block.counts[output[port] * width + slot]
         advance(
-            nets, p, block, active, width, window, no_rows, nought - 1, nought, inputs, regions, watch, nought, now
-        )  # fmt: skip
+            nets,
+            p,
+            block,
+            active,
+            width,
+            window,
+            no_rows,
+            nought - 1,
+            nought,
+            inputs,
+            regions,
+            watch,
+            nought,
+            now,
+        )
         now += window
         _decode(loop, block, output, before, action, width)
         for slot in range(width):

@@ -34,6 +34,7 @@ from vilfredo.spiking.kernels.vectors import (
     at_least,
     between,
     differ,
+    item,
     load,
     maximum,
     scale,
@@ -548,29 +549,31 @@ def advance(
         for i in range(n):
             x = nothing
             arrived = np.uint64(0)
-            for e in range(nets.entry[begin + i] - entry, nets.entry[begin + i + 1] - entry):
-                spikes = np.uint64(words[row + nets.back[entry + e]])
+            for e in range(item(nets.entry, begin + i) - entry, item(nets.entry, begin + i + 1) - entry):
+                spikes = np.uint64(item(words, row + item(nets.back, entry + e)))
                 x = add_where(spikes, x, load(block.weight, e * width, words))
                 if asks:
-                    arrived |= spikes & block.present[e]
-            port = nets.input[begin + i]
+                    arrived |= spikes & item(block.present, e)
+            port = item(nets.input, begin + i)
             if port >= 0:
                 if spanned:
-                    for q in range(spans.at[t * inputs + port], spans.at[t * inputs + port + 1]):
-                        region = load(regions, spans.observation[q] * width, words)
-                        inside = between(region, splat(spans.low[q], region), splat(spans.many[q], region))
-                        x = add_where(inside, x, splat(spans.charge[q], x))
+                    for q in range(item(spans.at, t * inputs + port), item(spans.at, t * inputs + port + 1)):
+                        region = load(regions, item(spans.observation, q) * width, words)
+                        inside = between(
+                            region, splat(item(spans.low, q), region), splat(item(spans.many, q), region)
+                        )
+                        x = add_where(inside, x, splat(item(spans.charge, q), x))
                         arrived |= inside
                 elif rows_at >= 0:
                     given = load(rows, rows_at + (t * inputs + port) * stride, words)
                     x = add(x, given)
                     if asks:
                         arrived |= differ(given, nothing)
-            able = block.alive[i] & np.uint64(active)
-            if nets.resting[begin + i] > 0:
+            able = item(block.alive, i) & np.uint64(active)
+            if item(nets.resting, begin + i) > 0:
                 resting = np.uint64(0)
-                for r in range(1, nets.resting[begin + i] + 1):
-                    resting |= np.uint64(words[row - r * n + i])
+                for r in range(1, item(nets.resting, begin + i) + 1):
+                    resting |= np.uint64(item(words, row - r * n + i))
                 x = where(resting, nothing, x)
                 able &= ~resting
             if halves and nets.halving[begin + i] >= 0 and arrived != 0:
@@ -583,18 +586,18 @@ def advance(
             if lazy:
                 fired &= arrived
             kept = c
-            if nets.leak[begin + i]:
+            if item(nets.leak, begin + i):
                 kept = nothing
             after = subtract(c, subtract(threshold, above)) if soft else nothing
             c = where(fired, after, kept)
             if decays:
-                c = scale(c, nets.decay[begin + i])
+                c = scale(c, item(nets.decay, begin + i))
             store(like, i * width, maximum(c, floor))
             words[row + i] = fired
             if fired != 0:
                 counts = load(block.counts, i * width, words)
                 store(block.counts, i * width, add_where(fired, counts, splat(np.int16(1), counts)))
-                port = nets.output[begin + i]
+                port = item(nets.output, begin + i)
                 if watch and port >= 0:
                     new = fired & ~block.seen[port]
                     if new != 0:

@@ -104,7 +104,8 @@ def region(value: float, signed: bool, low: float, high: float, many: int, round
             place = middle - np.ceil(min(1.0, v / low) * middle)
     else:
         place = np.floor((v - low) / (high - low) * many)
-    return np.int64(min(max(place, 0.0), many - 1.0))
+    place = min(max(place, 0.0), many - 1.0)
+    return int(place)
 
 
 @jit(error_model="numpy")

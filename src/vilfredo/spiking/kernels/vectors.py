@@ -105,6 +105,18 @@ def store(typingctx: Any, values: Any, index: Any, vector: Any) -> Any:
 
 
 @primitive
+def item(typingctx: Any, values: Any, index: Any) -> Any:
+    """Element `index` ≥ 0 of a flat array: without a look at whether the index is negative."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = context.make_array(signature.args[0])(context, builder, args[0]).data
+        stored = builder.load(builder.gep(data, [args[1]]))
+        return context.data_model_manager[values.dtype].from_data(builder, stored)
+
+    return values.dtype(values, types.intp), code
+
+
+@primitive
 def splat(typingctx: Any, value: Any, vector: Any) -> Any:
     """One number in all lanes of a vector like this one."""
 
