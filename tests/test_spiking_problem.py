@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pickle
 from typing import Any
 
@@ -191,6 +192,24 @@ def test_what_cannot_reach_an_output_is_not_counted():
     assert (sizes["synapses"].mean, sizes["neurons"].mean) == (3, 13)
 
 
+@pytest.mark.parametrize("name", PROCESSORS)
+@pytest.mark.parametrize(
+    ("task", "options", "most"),
+    [
+        (Iris(), {}, 23),  # what comes later than the window is no use
+        (Iris(), {"window": 30}, 29),
+        (Iris(), {"max_delay": 6}, 6),
+        (Cartpole(), {"max_delay": 6}, 6),
+        (Cartpole(), {}, math.inf),
+    ],
+)
+def test_delays_are_bounded(name, task, options, most):
+    processor = PROCESSORS[name].Processor()
+    own = next(p.high for p in processor.properties.synapses if p.name == "Delay")
+    space = problem(task, processor=processor, **options).space
+    assert next(p.high for p in space.synapses if p.name == "Delay") == min(own, most)
+
+
 def test_a_network_that_the_processor_cannot_hold_is_impossible():
     made = problem()
     genome = {"neurons": [[n, 1] for n in range(11)], "synapses": [[0, 8, 500, 1]]}
@@ -230,6 +249,7 @@ def test_it_draws_what_it_scores(monkeypatch):
         ({"window": 10}, "FlipFlop of number 0 needs 22 timesteps, the network runs only 10"),
         ({"task": object()}, "object lacks"),
         ({"steps": 0}, "steps is 0"),
+        ({"max_delay": 0}, "max_delay is 0; delays of risp are 1 or more"),
     ],
 )
 def test_what_does_not_go_together_is_said(options, message):

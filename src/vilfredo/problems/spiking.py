@@ -13,7 +13,7 @@ from vilfredo.goal import Goal
 from vilfredo.goal import goal as known_goal
 from vilfredo.protocols import Fault, Impossible, Model, Snapshot, Space, Weights, Work
 from vilfredo.seeds import derive
-from vilfredo.spiking.network import NetworkError, SpikingNetwork
+from vilfredo.spiking.network import NetworkError, Property, SpikingNetwork
 from vilfredo.trial import JSON, Failure, Genome, Split, Value
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 SIZES = ("neurons", "synapses", "timesteps")
 ACTIVE = ("synops", "spikes", "energy", "latency")
 RESILIENT = ("resilience_mean", "resilience_q05", "resilience_worst")
+DELAY = "Delay"  # of synapses, as all processors call it
 TRIES = 20  # at a random network that the processor can hold
 KEPT = 2_000  # networks that are remembered between preview and simulation
 
@@ -42,6 +43,8 @@ class Spiking:
     The network runs `window` timesteps for an inference. In control its state goes on from step to step,
     unless `clear`; a sample always begins with a silent network. A perturbed copy plays `copy_episodes`
     episodes (None: as many as the network itself). `steps` bounds an episode (None: the task's own bound).
+    `max_delay` bounds the delays of synapses where the processor's own bound is higher; None: `window` − 1
+    for samples, since a later spike comes too late, and the processor's own in control.
     `prune` removes what cannot reach an output before anything is counted or run.
 
     All networks of a search meet the same episodes and the same perturbations (common random numbers), which
@@ -68,6 +71,7 @@ class Spiking:
         copy_episodes: int | None = None,
         steps: int | None = None,
         window: int = 24,
+        max_delay: int | None = None,
         clear: bool = False,
         prune: bool = True,
         seed: int = 0,
@@ -89,7 +93,7 @@ class Spiking:
             inputs=self.setup.inputs,
             outputs=self.setup.outputs,
             neurons=properties.neurons,
-            synapses=properties.synapses,
+            synapses=self._delayed(properties.synapses, max_delay),
         )
         self.faults = tuple(faults)
         self.copies = copies
@@ -103,6 +107,19 @@ class Spiking:
             raise ValueError(f"the problem has no goals; name at least one, such as goals=[{self.score!r}]")
         self._built: dict[int, tuple[Genome, SpikingNetwork]] = {}
         self._warm = False
+
+    def _delayed(self, synapses: Sequence[Property], most: int | None) -> tuple[Property, ...]:
+        """What synapses have, with delays of `most` timesteps at most."""
+        if most is None:
+            if self.setup.control:
+                return tuple(synapses)
+            most = self.setup.window - 1
+        low = next((p.low for p in synapses if p.name == DELAY), 0.0)
+        if most < low:
+            raise ValueError(
+                f"max_delay is {most}; delays of {self.setup.processor.name} are {low:g} or more"
+            )
+        return tuple(replace(p, high=min(p.high, most)) if p.name == DELAY else p for p in synapses)
 
     def _goal(self, given: Goal | str) -> Goal:
         goal = known_goal(given) if isinstance(given, str) else given

@@ -357,8 +357,8 @@ def activity(
     setup: Setup, network: SpikingNetwork, seed: int, most: int = SHOWN
 ) -> tuple[dict[int, list[int]], list[float]]:
     """What the network does in the first inferences of the episode of `seed`, or with the first samples of
-    the search: by neuron number, the timesteps in which it fires; and of each inference its reward, or 1.0 for a
-    right answer, else 0.0. An inference is `setup.window` timesteps."""
+    the search: by neuron number, the timesteps in which it fires; and of each inference its reward, or
+    1.0 for a right answer, else 0.0. An inference is `setup.window` timesteps."""
     numbers = np.sort(network.ids)
     one = _Alone.of(setup, network, setup.processor.engine(network))
     spikes: dict[int, list[int]] = {int(number): [] for number in numbers}
@@ -377,5 +377,5 @@ def activity(
 def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
     """The network with its activity in the first inferences of one episode, or of the first samples of the
     search; see `vilfredo.spiking.portrait`."""
-    spikes, done = activity(setup, network, seed)
+    spikes, done = activity(setup, network, seed, SHOWN)
     return drawn(network, spikes, len(done) * setup.window, setup.window)

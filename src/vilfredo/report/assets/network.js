@@ -32,7 +32,7 @@ function detailView() {
     const parents = T.parents[row], seconds = detail ? Object.entries(detail.seconds) : [];
     put(place,
       h("h3", { id: "detail-title" }, `Trial ${T.number[row]}`),
-      h("p", {}, FRONT.has(row) && badge("front", "on the front"), row === D.knee && badge("knee", "knee"), goal.map(x => badge("front", `${x.sense === "min" ? "lowest" : "highest"} ${x.label}`)), row === D.baseline && badge("base", "baseline"), BAD.has(row) && badge("bad", "beyond a limit"), T.state[row] !== "c" && badge("bad", STATES[T.state[row]]), detail && detail.confirmed > 0 && badge("", `confirmed with ${plural(detail.confirmed, "seed")}`), FRONT.has(row) && PARTIAL.has(row) && badge("bad", "not confirmed")),
+      h("p", {}, FRONT.has(row) && badge("front", "on the front"), row === D.knee && badge("knee", "knee"), goal.map(x => badge("front", `${x.sense === "min" ? "lowest" : "highest"} ${x.label}`)), row === D.baseline && badge("base", "baseline"), BAD.has(row) && badge("bad", "beyond a limit"), T.state[row] !== "c" && badge("bad", STATES[T.state[row]]), detail && detail.confirmed > 0 && badge("", detail.spiking ? "confirmed" : `confirmed with ${plural(detail.confirmed, "seed")}`), FRONT.has(row) && PARTIAL.has(row) && badge("bad", "not confirmed")),
       values(row),
       h("dl", { class: "pairs" },
         h("dt", {}, "made by"), h("dd", {}, T.operators[T.operator[row]] || "–", parents.length ? [" of ", parents.map((p, i) => [i ? ", " : "", trialLink(p)])] : null),
@@ -158,7 +158,7 @@ function familyTree(row, depth) {
       edges.push([...path, q]);
     }
   }
-  const w = 138, hgt = 40, gapX = 30, gapY = 9, passing = 8;
+  const w = 158, hgt = 40, gapX = 30, gapY = 9, passing = 8;
   const high = item => typeof item === "string" ? passing : hgt;
   const tallness = columns.map(c => c.reduce((sum, item) => sum + high(item) + gapY, -gapY));
   const height = Math.max(...tallness) + 8, width = columns.length * (w + gapX) - gapX + 8, spot = new Map();
@@ -186,7 +186,7 @@ function familyTree(row, depth) {
     svg.append(g("g", { class: "kin" + (FRONT.has(r) ? " on-front" : "") + (r === row ? " chosen" : ""), tabindex: 0, role: "button", "aria-label": `${spoken(r)}, made by ${T.operators[T.operator[r]]}`, onclick: go, onkeydown: event => { if (event.key === "Enter" || event.key === " ") { event.preventDefault(); go(); } } },
       g("title", {}, `${spoken(r)}; made by ${T.operators[T.operator[r]] || "–"}`),
       g("rect", { x, y, width: w, height: hgt, rx: 5 }),
-      g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 12))),
+      g("text", { x: x + 8, y: y + 16 }, g("tspan", { class: "name" }, `#${T.number[r]}`), g("tspan", { class: "soft", dx: 6 }, cut(T.operators[T.operator[r]], 17 - String(T.number[r]).length))),
       g("text", { x: x + 8, y: y + 32, class: "values" }, cut(hasAll(r, ...shown) ? shown.map(goal => show(mean(r, goal), goal.unit)).join(" · ") : STATES[T.state[r]], 23))));
   }
   return svg;
