@@ -143,7 +143,7 @@ def beside(name: str, peer: str, quick: bool) -> dict[str, float | str]:
 
     net = network(*SIZES[name][:4], delay=1)
     steps, repetitions = (50, 2) if quick else (1_000, 15)
-    many = steps if quick else 20 * steps  # ours would be over before the clock has ticked
+    many = steps if quick else 50 * steps  # ours would be over before the clock has ticked
     ours = Ours(net)
     ours.begin()
     ours(steps)
