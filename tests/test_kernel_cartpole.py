@@ -208,3 +208,24 @@ def test_mistakes() -> None:
         cartpole.episodes(population, half, reading, setting, start, 5)
     with pytest.raises(ValueError, match="after the 10 timesteps"):
         cartpole.episodes(population, codes, reading, setting, start, 5, window=10)
+
+
+def test_blocks_and_single_lanes_agree() -> None:
+    rng = np.random.default_rng(2)
+    setting = pole.SETTINGS["easy"]
+    codes = real(coding.codes(FlipFlop(), setting.ranges, 24))
+    reading = WinnerTakesAll().reading(2, 24)
+    one = program(SYNAPSES, THRESHOLDS, 8, 2)
+    weights = np.clip(np.round(one.weight * rng.normal(1, 0.3, (20, len(one.weight)))), -127, 127)
+    starts = pole.starts(range(4), pole.SPREADS["paper"])
+    for restart in (False, True):
+        whole = cartpole.episodes(
+            lanes.pack([one], [weights], repeat=4), codes, reading, setting, starts, 4000, restart=restart
+        )
+        assert len(np.unique(whole.steps)) > 20 or restart
+        for k in range(0, 20, 4):
+            part = lanes.pack([one], [weights[k : k + 4]], repeat=4)
+            few = cartpole.episodes(part, codes, reading, setting, starts, 4000, restart=restart)
+            assert few.steps.tolist() == whole.steps[:, 4 * k : 4 * k + 16].tolist()
+            assert few.ended.tolist() == whole.ended[:, 4 * k : 4 * k + 16].tolist()
+            assert few.counts[0].tolist() == whole.counts[0][4 * k : 4 * k + 16].tolist()

@@ -38,6 +38,7 @@ from vilfredo.spiking.network import Floats, Ints
 
 RULES = ("most", "first", "level")
 FEW = 16  # up to so many lanes are quicker one after the other
+LAST = 6  # of a block, up to so many are quicker begun anew
 MOST = 2**15 - 1  # what 16 bits can count
 
 
@@ -119,7 +120,8 @@ def episodes(
         rounded,
     )
     size = np.diff(nets.neuron)
-    alone = lanes <= FEW and solo.can(population)
+    can = solo.can(population)
+    alone = can and lanes <= FEW
     if alone:
         width = 1
     at = np.concatenate([[0], np.cumsum(size * lanes)])
@@ -135,6 +137,7 @@ def episodes(
         nets,
         rows_of,
         solo.trains(rows_of, loop, inputs),
+        can,
         alone,
         loop,
         words,
@@ -213,6 +216,7 @@ def _episodes(
     nets: Nets,
     inputs: Spans,
     spikes: Trains,
+    can: bool,
     alone: bool,
     loop: Loop,
     words: Any,
@@ -239,7 +243,23 @@ def _episodes(
         if alone:
             solo.play(nets, p, spikes, loop, like, starts, first, last, repeat, steps[p], ended[p], found)
         else:
-            _play(nets, p, inputs, loop, words, like, starts, first, last, repeat, steps[p], ended[p], found)
+            _play(
+                nets,
+                p,
+                inputs,
+                spikes,
+                can,
+                loop,
+                words,
+                like,
+                starts,
+                first,
+                last,
+                repeat,
+                steps[p],
+                ended[p],
+                found,
+            )
         unit = take(counter)
 
 
@@ -248,6 +268,8 @@ def _play(
     nets: Nets,
     p: int,
     inputs: Spans,
+    spikes: Trains,
+    can: bool,
     loop: Loop,
     words: Any,
     like: Any,
@@ -361,6 +383,23 @@ def _play(
                     active &= ~bit
             for k in range(4):
                 state[k, slot] = starts[whose[slot] % len(starts), k] if whose[slot] >= 0 else 0.0
+        if can and over != 0 and lane >= last and active != 0:
+            left, longest = 0, 0
+            for slot in range(width):
+                if whose[slot] >= 0:
+                    left += 1
+                    longest = max(longest, taken[slot])
+            if left <= LAST and 2 * longest <= loop.most:
+                # A block takes as long for the last lanes as for all. Alone, even from their beginning, they
+                # take less, unless they end soon.
+                for slot in range(width):
+                    here = whose[slot]
+                    if here >= 0:
+                        ended[here] = 0
+                        solo.play(
+                            nets, p, spikes, loop, like, starts, here, here + 1, repeat, steps, ended, counts
+                        )  # fmt: skip
+                return
         if over != 0:  # silence where something new begins
             for i in range(n):
                 charge = load(block.charge, i * width, words)
