@@ -150,6 +150,8 @@ def check(program: Program, events: Events) -> None:
 
 def _due(state: State, events: Events, steps: int) -> tuple[Events, Events]:
     """What arrives in this run, by time from its beginning, and what waits for later, by absolute time."""
+    if not len(events.time) and not len(state.waiting.time):
+        return NOTHING, NOTHING
     whole = events
     if len(state.waiting.time):
         waiting = state.waiting
@@ -231,19 +233,12 @@ def _widen(program: Program, state: State, events: Events) -> None:
         slots = (state.time + np.arange(len(rows))) % len(new.ring)
         new.ring[slots] = rows[:, :n]
         assert isinstance(new.layout, Odd)
-        new.layout.arrived[slots] = (
-            1  # who is looked at in every step anyway, or it would not have been packed
-        )
+        new.layout.arrived[slots] = 1  # it makes no difference, or the program would not have been packed
         if state.rest is not None:
             new.layout.rest[:] = state.rest[:n]
     new.charge[:n] = state.charge[:n]
-    state.charge, state.ring, state.layout, state.rest, state.row = (
-        new.charge,
-        new.ring,
-        new.layout,
-        new.rest,
-        0,
-    )
+    state.charge, state.ring, state.layout, state.rest = new.charge, new.ring, new.layout, new.rest
+    state.row = 0
 
 
 def _packed_stretches(

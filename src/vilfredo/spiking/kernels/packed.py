@@ -49,12 +49,8 @@ class Packed:
     floor: Any
     soft: bool
     above: Any  # see `Program`
-    resting: (
-        NDArray[np.int32] | None
-    )  # (padded n,) steps that each neuron is refractory; None: nobody ever is
-    words: NDArray[
-        Any
-    ]  # (chunks · width,) cell · 2^b + weight, b = 8 of 32 bits or 32 of 64; or only the cell
+    resting: NDArray[np.int32] | None  # (padded n,) steps that each neuron is refractory; None: nobody is
+    words: NDArray[Any]  # (chunks · width,) cell · 2^b + weight, b = 8 of 32 bits or 32 of 64; or the cell
     weight: Floats | None  # (chunks · width,) in floating point
     begin: NDArray[np.uint64]  # (padded n,) first word · 2^24 + number of chunks
     depth: int  # rows in use: the longest delay + 1
