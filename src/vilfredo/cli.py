@@ -396,7 +396,7 @@ def _tested(study: Study, seeds: Collection[int]) -> str:
     if study.run.description.get("kind") != "spiking":
         return f", tested with {times} training seed{'' if times == '1' else 's'}"
     often = "" if times == "1" else f" ({times} times)"
-    what = "on fresh episodes" if study.run.description.get("episodes") else "on samples that no search saw"
+    what = "on fresh episodes" if study.run.description.get("episodes") else "on the test samples"
     return f", tested {what}{often}"
 
 
