@@ -260,7 +260,7 @@ def _charges(setup: Setup, values: Floats) -> Floats:
 
 
 def _given(processor: Driver, values: Floats) -> Floats:
-    """Normalised input values as charges, each different one asked for once."""
+    """Normalised input values as charges, each different one asked for once; one of no charge is no spike."""
     some, place = np.unique(values, return_inverse=True)
     charge = np.array([processor.charge(float(v), True) if v else 0.0 for v in some])
     return charge[place.reshape(values.shape)]
@@ -319,11 +319,13 @@ class _Alone:
         outputs = np.searchsorted(numbers, network.ids[network.outputs])
         return cls(setup, engine, inputs, outputs, np.zeros(network.size, np.int64))
 
-    def answer(self, charges: Floats) -> int:
-        """What the network answers to charges (inputs, window)."""
-        place, time = np.nonzero(charges)
+    def answer(self, values: Floats) -> int:
+        """What the network answers to normalised input values (inputs, window)."""
+        processor = self.setup.processor
+        place, time = np.nonzero(_given(processor, values))
         if len(place):
-            self.engine.give(self.inputs[place].tolist(), time.tolist(), charges[place, time].tolist())
+            entries = [processor.entry(value, True) for value in values[place, time].tolist()]
+            self.engine.give(self.inputs[place].tolist(), time.tolist(), entries)
         run = self.run = self.engine.run(self.setup.window, True)
         self.counts += run.counts
         first = run.first[self.outputs]
@@ -333,7 +335,7 @@ class _Alone:
         """For each sample 1.0 if the answer was right, else 0.0."""
         task: Any = self.setup.task
         x, y = task.samples(split)
-        for row, label in zip(_charges(self.setup, x), y, strict=True):
+        for row, label in zip(coding.charges(self.setup.codes, x), y, strict=True):
             self.engine.reset()
             yield float(self.answer(row) == label)
 
@@ -344,7 +346,9 @@ class _Alone:
         for step in range(self.setup.steps):
             if self.setup.clear or step == 0:
                 self.engine.reset()
-            seen, reward, over = task.step(self.answer(_charges(self.setup, np.asarray(seen)[None])[0]))
+            seen, reward, over = task.step(
+                self.answer(coding.charges(self.setup.codes, np.asarray(seen)[None])[0])
+            )
             yield float(reward)
             if over:
                 break
