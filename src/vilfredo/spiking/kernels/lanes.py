@@ -31,12 +31,12 @@ from vilfredo.spiking.kernels.vectors import (
     add,
     add_where,
     aligned,
-    at_least,
     between,
     differ,
     item,
     load,
     maximum,
+    reaches,
     scale,
     splat,
     store,
@@ -503,7 +503,7 @@ def _halve(charge: Any, heard: Ints, at: int, width: int, arrived: Any, now: int
             heard[at + slot] = now
 
 
-@jit(error_model="numpy")
+@jit(error_model="numpy", inline="always")
 def advance(
     nets: Nets,
     p: int,
@@ -582,9 +582,9 @@ def advance(
             if wrap:
                 c = wrapped(c)
             threshold = load(block.threshold, i * width, words)
-            fired = at_least(c, threshold) & able
             if lazy:
-                fired &= arrived
+                able &= arrived
+            fired = reaches(able, c, threshold)
             kept = c
             if item(nets.leak, begin + i):
                 kept = nothing
@@ -594,20 +594,17 @@ def advance(
                 c = scale(c, item(nets.decay, begin + i))
             store(like, i * width, maximum(c, floor))
             words[row + i] = fired
-            if fired != 0:
-                counts = load(block.counts, i * width, words)
-                store(block.counts, i * width, add_where(fired, counts, splat(np.int16(1), counts)))
+            # Whether any lane fires is hard to predict: to add nothing is quicker than to ask.
+            counts = load(block.counts, i * width, words)
+            store(block.counts, i * width, add_where(fired, counts, splat(np.int16(1), counts)))
+            if watch and item(nets.output, begin + i) >= 0:
                 port = item(nets.output, begin + i)
-                if watch and port >= 0:
-                    new = fired & ~block.seen[port]
-                    if new != 0:
-                        block.seen[port] |= new
-                        first = load(block.first, port * width, words)
-                        store(
-                            block.first,
-                            port * width,
-                            where(new, splat(np.int32(began + t), first), first),
-                        )
+                new = fired & ~block.seen[port]
+                if new != 0:
+                    block.seen[port] |= new
+                    first = load(block.first, port * width, words)
+                    time = splat(np.int32(began + t), first)
+                    store(block.first, port * width, where(new, time, first))
     for k in range(depth * n):  # the last words are what the next steps look back to
         words[k] = words[steps * n + k]
 

@@ -19,10 +19,10 @@ from vilfredo.spiking.kernels.lanes import Nets, Population, Spans, limits, numb
 from vilfredo.spiking.kernels.vectors import (
     add,
     aligned,
-    at_least,
     load,
     lowest,
     maximum,
+    reaches,
     splat,
     store,
     subtract,
@@ -256,10 +256,10 @@ def play(
                 charge = add(charge, came)
                 if wrap:
                     charge = wrapped(charge)
-                fired = at_least(charge, threshold) & able
                 if lazy:
-                    fired &= arrived[slot]
+                    able &= arrived[slot]
                     arrived[slot] = 0
+                fired = reaches(able, charge, threshold)
                 past[slot] = fired
                 kept = where(leaks, nothing, charge)
                 after = subtract(charge, subtract(threshold, above)) if soft else nothing
