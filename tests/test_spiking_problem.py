@@ -28,6 +28,7 @@ from vilfredo.spiking.processors import caspian, danna2, mrdanna, risp, vrisp
 from vilfredo.spiking.tasks.acrobot import Acrobot
 from vilfredo.spiking.tasks.cartpole import Cartpole
 from vilfredo.spiking.tasks.iris import Iris
+from vilfredo.study import search
 from vilfredo.trial import Failure, Genome, Value
 
 PROCESSORS: dict[str, Any] = {
@@ -290,6 +291,29 @@ def test_a_spec_names_all_parts():
     assert made.setup.processor.params.max_weight == 127
     assert [type(fault).__name__ for fault in made.faults] == ["Gaussian", "Dead"]
     assert parts.confirm == 1
+
+
+def test_what_a_spec_does_not_say_suits_spiking_networks():
+    few = {name: SPEC[name] for name in ("problem", "goals")}
+    spec = read({**few, "space": {"starting_nodes": 2}})
+    assert (spec.space.use, spec.optimizer.use, spec.executor.use) == ("spiking", "eons", "inline")
+    assert spec.space.options == {"starting_nodes": 2}
+    assert spec.optimizer.options["selection"] == "pareto"
+    assert read(few, {"optimizer.use": "nsga2"}).optimizer.options == {}
+    assert read(few, {"executor.use": "local", "executor.workers": 2}).executor.use == "local"
+    assert build(spec).optimizer().ask(1, np.random.default_rng(0))
+
+
+def test_a_problem_in_python_has_the_same(tmp_path):
+    made = problem(goals=["error", "synapses", "resilience_mean"])
+    with search(made, budget=50, store=tmp_path / "store.db") as study:
+        parts = study.parts
+        assert (type(parts.optimizer()).__name__, type(parts.executor()).__name__) == ("Eons", "Inline")
+        assert parts.confirm == 1
+        assert len(list(study)) >= 50
+    with search(made, budget=5, optimizer="random", workers=2, store=tmp_path / "store.db") as study:
+        parts = study.parts
+        assert type(parts.optimizer()).__name__ == "Random"
 
 
 @pytest.mark.parametrize(

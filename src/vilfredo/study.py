@@ -391,7 +391,8 @@ def search(
         changed["executor.use"] = parallel or "inline"
         if confirm is None:  # a function has no test set
             changed["confirm"] = 1 if made.describe().get("kind") in TESTED else 0
-        spec = read({}, changed, bare=True)
+        usual = getattr(made, "usual", {})
+        spec = read({"optimizer": usual["optimizer"]} if "optimizer" in usual else {}, changed, bare=True)
     return create(spec, made)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -54,6 +54,13 @@ class Spiking:
     Raises `ValueError` for goals that nothing computes, and where space and task do not go together.
     """
 
+    usual: ClassVar[Mapping[str, JSON]] = {
+        "space": {"use": "spiking"},
+        "optimizer": {"use": "eons", "selection": "pareto", "tournament_size_factor": 0.02},
+        "executor": {"use": "inline"},
+    }
+    """What is used beside this problem where a spec, or who calls `vilfredo.search`, does not say."""
+
     epochs = 0
     quiet: frozenset[str] = frozenset()
 
@@ -86,10 +93,11 @@ class Spiking:
         if steps is not None and steps < 1:
             raise ValueError(f"steps is {steps}; it must be at least 1")
         self.setup = Setup.of(processor, task, encoder, decoder, window, clear=clear, steps=steps)
-        if not hasattr(space, "bind"):
+        if not {"bind", "neurons", "synapses"} <= set(dir(space)):
             raise ValueError("this problem needs a space of spiking networks: use = 'spiking' in [space]")
         properties = processor.properties
-        self.space: Any = space.bind(
+        networks: Any = space
+        self.space: Any = networks.bind(
             inputs=self.setup.inputs,
             outputs=self.setup.outputs,
             neurons=properties.neurons,

@@ -100,6 +100,20 @@ def make(data: Mapping[str, JSON], broken: Collection[str] = ()) -> tuple[Plan, 
     return plan, mistakes
 
 
+def usual(data: Mapping[str, JSON]) -> Mapping[str, Mapping[str, JSON]]:
+    """What the problem of a spec's mapping has beside it where the spec does not say: tables by their names,
+    the attribute `usual` of its class; nothing for most."""
+    table = data.get("problem")
+    use = table.get("use") if isinstance(table, Mapping) else None
+    folder = data.get("folder", "")
+    if not isinstance(use, str) or not isinstance(folder, str):
+        return {}
+    try:
+        return getattr(names.find("problem", use, folder), "usual", {})
+    except ValueError:  # said where the problem is looked up
+        return {}
+
+
 def _part(
     kind: str,
     table: dict[str, Any] | None,

@@ -54,6 +54,10 @@ def read(
     data = _changed(data, changes or {})
     if folder and isinstance(data.get("folder", ""), str):
         data.setdefault("folder", folder)
+    for name, usual in plan.usual(data).items():
+        table = data.get(name)
+        if table is None or (isinstance(table, Mapping) and "use" not in table):
+            data[name] = {**usual, **(table or {})}
     if not bare and not isinstance(source, Spec) and "problem" not in data:
         missing = "the table is missing; write for example data = 'digits' in it"
         raise SpecError(label, [*_structure(data)[1], ("problem", missing)])
