@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba", reason="needs the extra spiking")
 
-from vilfredo.spiking.kernels import dense, lanes
+from vilfredo.spiking.kernels import dense, lanes, threads
 from vilfredo.spiking.program import HALVES, Program
 
 
@@ -216,3 +216,44 @@ def test_random_programs(
         )
     window = int(rng.integers(0, 12))
     compare(programs, rng, copies, samples, window, int(rng.integers(0, 20)), faults)
+
+
+def test_integers_are_as_narrow_as_sums_allow() -> None:
+    rng = np.random.default_rng(0)
+    kinds = []
+    for reach, floor in ((7.0, -7.0), (127.0, -127.0), (1e6, -1e6), (7.0, -np.inf)):
+        program = random_program(rng, 6, 20, True, reach, floor=floor)
+        kinds.append(lanes.pack([replace(program, soft=False)]).kind)
+    assert kinds == [np.int8, np.int16, np.int32, np.float64]
+    assert lanes.pack([program], steps=2**20).kind == np.int32
+    assert lanes.pack([random_program(rng, 6, 20, False, 1.0)]).kind == np.float64
+
+
+def test_mistakes() -> None:
+    program = random_program(np.random.default_rng(0), 5, 9, True, 7.0, floor=-7.0)
+    inputs = len(program.inputs)
+    with pytest.raises(ValueError, match="at least one network"):
+        lanes.pack([])
+    with pytest.raises(ValueError, match="weights of shape"):
+        lanes.pack([program], [np.zeros((2, 8))])
+    with pytest.raises(ValueError, match="not numbers"):
+        lanes.pack([program], [np.full((2, 9), np.nan)])
+    with pytest.raises(ValueError, match="3 rows of thresholds, but 2"):
+        lanes.pack([program], [np.zeros((2, 9))], [np.zeros((3, 5))])
+    with pytest.raises(ValueError, match="delay is less than one"):
+        lanes.pack([program], delays=[np.zeros((1, 9), np.int64)])
+    population = lanes.pack([program])
+    with pytest.raises(ValueError, match="inputs, but network 0 has"):
+        lanes.run(population, np.zeros((1, inputs + 1, 3)), 5)
+    with pytest.raises(ValueError, match="not whole"):
+        lanes.run(population, np.full((1, inputs, 3), 0.5), 5)
+    with pytest.raises(ValueError, match="for such charges"):
+        lanes.run(population, np.full((1, inputs, 3), 1e9), 5)
+
+
+def test_threads_say_what_went_wrong() -> None:
+    def work(number: int) -> None:
+        raise ValueError(f"not {number}")
+
+    with pytest.raises(ValueError, match="not 7"):
+        threads.share(work, 3, 7)
