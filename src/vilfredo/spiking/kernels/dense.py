@@ -44,7 +44,6 @@ class Odd:
 
     weight: NDArray[Any]  # (s,) int64 or float64
     threshold: NDArray[Any]  # (n,)
-    arrived: NDArray[np.uint8]  # (slots, n) 1: something arrives at this step
     rest: Ints  # (n,) steps that a neuron still is refractory
     since: Ints  # (n,) when something last arrived at each neuron; kept for `halving` only
 
@@ -55,11 +54,12 @@ class State:
 
     `charge` is (n, and some more that stay 0). `ring` is what is on its way: packed, rows · padded n cells,
     of which those from `row` on are the coming steps; else (slots, n), what arrives at time t in row
-    t % slots.
+    t % slots. `arrived`, where it matters, says in the same layout at which cells something arrives.
     """
 
     charge: NDArray[Any]
     ring: NDArray[Any]
+    arrived: NDArray[np.uint8] | None
     layout: Packed | Odd
     rest: NDArray[np.int32] | None = None  # (padded n,) steps that a neuron still is refractory, if packed
     row: int = 0
@@ -90,11 +90,12 @@ def clear(state: State) -> None:
     """Back to rest and to time 0, inputs that wait forgotten."""
     state.charge.fill(0)
     state.ring.fill(0)
-    if state.rest is not None:
-        state.rest.fill(0)
-    if isinstance(state.layout, Odd):
-        for part in (state.layout.arrived, state.layout.rest, state.layout.since):
+    for part in (state.arrived, state.rest):
+        if part is not None:
             part.fill(0)
+    if isinstance(state.layout, Odd):
+        state.layout.rest.fill(0)
+        state.layout.since.fill(0)
     state.row, state.time, state.waiting = 0, 0, NOTHING
 
 
@@ -182,6 +183,7 @@ def _packed(layout: Packed) -> State:
     return State(
         charge=aligned(padded, kind),
         ring=aligned(layout.rows * padded, kind),
+        arrived=aligned(layout.rows * padded, np.uint8) if layout.awaits else None,
         layout=layout,
         rest=None if layout.resting is None else aligned(padded, np.int32),
     )
@@ -194,19 +196,19 @@ def _odd(program: Program) -> State:
     return State(
         charge=np.zeros(n, kind),
         ring=np.zeros((slots, n), kind),
+        arrived=np.zeros((slots, n), np.uint8),
         layout=Odd(
             weight=program.weight.astype(kind),
             threshold=threshold.astype(kind),
-            arrived=np.zeros((slots, n), np.uint8),
             rest=np.zeros(n, np.int64),
             since=np.zeros(n, np.int64),
         ),
     )
 
 
-def _rows(state: State, layout: Packed) -> NDArray[Any]:
+def _rows(state: State, layout: Packed, cells: NDArray[Any]) -> NDArray[Any]:
     """The coming steps that deliveries can be on their way to, (depth − 1, padded n)."""
-    rows: NDArray[Any] = state.ring.reshape(layout.rows, -1)[state.row : state.row + layout.depth - 1]
+    rows: NDArray[Any] = cells.reshape(layout.rows, -1)[state.row : state.row + layout.depth - 1]
     return rows
 
 
@@ -222,23 +224,27 @@ def _widen(program: Program, state: State, events: Events) -> None:
     low, high = np.bincount(together, least).min(), np.bincount(together, most).max()
     if layout.fits(low, high):
         return
-    wider, rows = pack(program, low, high), _rows(state, layout)
+    wider, rows = pack(program, low, high), _rows(state, layout, state.ring)
+    there = None if state.arrived is None else _rows(state, layout, state.arrived)
     if wider is not None:
         new = _packed(wider)
-        _rows(new, wider)[:] = rows
+        _rows(new, wider, new.ring)[:] = rows
+        if new.arrived is not None and there is not None:
+            _rows(new, wider, new.arrived)[:] = there
         if new.rest is not None and state.rest is not None:
             new.rest[:] = state.rest
     else:
         new = _odd(program)
+        assert isinstance(new.layout, Odd)
+        assert new.arrived is not None
         slots = (state.time + np.arange(len(rows))) % len(new.ring)
         new.ring[slots] = rows[:, :n]
-        assert isinstance(new.layout, Odd)
-        new.layout.arrived[slots] = 1  # it makes no difference, or the program would not have been packed
+        new.arrived[slots] = 1 if there is None else there[:, :n]  # 1 where it makes no difference
         if state.rest is not None:
             new.layout.rest[:] = state.rest[:n]
     new.charge[:n] = state.charge[:n]
-    state.charge, state.ring, state.layout, state.rest = new.charge, new.ring, new.layout, new.rest
-    state.row = 0
+    state.charge, state.ring, state.arrived = new.charge, new.ring, new.arrived
+    state.layout, state.rest, state.row = new.layout, new.rest, 0
 
 
 def _packed_stretches(
@@ -260,6 +266,7 @@ def _packed_stretches(
         done, state.row, used = kernel(layout.width, not program.exact)(
             state.charge,
             state.ring,
+            state.arrived,
             state.rest,
             layout.threshold,
             layout.leaks,
@@ -322,7 +329,7 @@ def _odd_stretches(
             layout.weight,
             state.charge,
             state.ring,
-            layout.arrived,
+            state.arrived,
             layout.rest,
             layout.since,
             state.time,

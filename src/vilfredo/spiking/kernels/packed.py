@@ -59,6 +59,7 @@ class Packed:
     chunks: NDArray[np.uint32]  # room for the list of a step
     low: float  # the least and
     high: float  # the largest sum of charge and arrivals that synapses can bring about
+    awaits: bool  # neurons are looked at only where something arrives
     wraps: bool  # all sums are right in the type, as they are meant to wrap or are no integers
 
     def fits(self, least: float, most: float) -> bool:
@@ -72,15 +73,9 @@ class Packed:
 def pack(program: Program, least: float = 0.0, most: float = 0.0) -> Packed | None:
     """In the narrowest type that holds all sums, with inputs between `least` and `most`; None: an odd one.
 
-    Odd are programs where not all neurons may be looked at in every step (they are `lazy`, and a charge might
-    reach its threshold without an arrival), integer ones with soft reset, and those with numbers too large.
+    Odd are integer programs with soft reset or with halving, and those with numbers too large.
     """
     if program.floor > 0 or (program.exact and program.halving.max(initial=-1) >= 0):
-        return None
-    decays = program.decay if len(program.decay) and not program.exact else np.ones(1)
-    if program.lazy and (
-        program.soft or program.threshold.min(initial=1) <= 0 or decays.min() < 0 or decays.max() > 1
-    ):
         return None
     if not program.exact:
         return None if program.wrap else _lay_out(program, np.float64, -np.inf, np.inf)
@@ -96,6 +91,14 @@ def pack(program: Program, least: float = 0.0, most: float = 0.0) -> Packed | No
         if low + least >= limits.min and high + most < limits.max:
             return _lay_out(program, kind, low, high)
     return None
+
+
+def _awaits(program: Program) -> bool:
+    """Whether it matters that something arrived: the program is `lazy`, and a charge may be at its threshold
+    without an arrival."""
+    decay = program.decay if len(program.decay) and not program.exact else np.ones(1)
+    fades = decay.min() >= 0 and decay.max() <= 1
+    return program.lazy and (program.soft or program.threshold.min(initial=1) <= 0 or not fades)
 
 
 def _range(program: Program) -> tuple[float, float]:
@@ -117,7 +120,8 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
     begin = np.concatenate([[0], np.cumsum(many * width)])
     if depth * padded >= 2**31 or begin[-1] >= 2**32 or many.max(initial=0) >= 2**24:
         return None
-    # Which synapse each word is made of. What pads adds 0 to the neighbour of a cell that is needed anyway.
+    # Which synapse each word is made of. What pads adds 0 to the neighbour of a cell that is needed anyway
+    # or, where arrivals matter, to that cell itself; for want of synapses to the row of now, which is over.
     owner = np.repeat(np.arange(n), many * width)
     place = np.arange(begin[-1]) - begin[owner]
     filler, alone = place >= fan[owner], fan[owner] == 0
@@ -126,7 +130,8 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
     target, delay, weight = (
         np.append(part, 0)[synapse] for part in (program.target, program.delay, program.weight)
     )
-    cell = np.where(alone, padded + place, delay * padded + (target ^ filler))
+    awaits = _awaits(program)
+    cell = np.where(alone, place, delay * padded + (target ^ (filler & (not awaits))))
     weight[filler] = 0
     weights = None
     if not exact:
@@ -168,6 +173,7 @@ def _lay_out(program: Program, kind: Any, low: float, high: float) -> Packed | N
         chunks=np.zeros(int(many.sum()) + SPREAD + AHEAD, np.uint32),
         low=low,
         high=high,
+        awaits=awaits,
         wraps=program.wrap or not exact,
     )
 
@@ -184,30 +190,35 @@ def aligned(size: int, kind: Any) -> NDArray[Any]:
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def deliver(typing: Any, ring: Any, at: Any, words: Any, weight: Any, place: Any) -> Any:
-    """`ring[at + cell] += weight` for the cell and weight of `words[place]`, or for `weight[place]`."""
+def deliver(typing: Any, ring: Any, arrived: Any, at: Any, words: Any, weight: Any, place: Any) -> Any:
+    """`ring[at + cell] += weight` for the cell and weight of `words[place]`, or for `weight[place]`; and
+    `arrived[at + cell] = 1`."""
 
     def build(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         def element(which: int, place: Any) -> Any:
             data = context.make_array(signature.args[which])(context, builder, given[which]).data
             return builder.gep(data, [place])
 
-        word, long = builder.load(element(2, given[4])), ir.IntType(64)
-        if not isinstance(weight, types.NoneType):
-            cell = element(0, builder.add(given[1], builder.zext(word, long)))
-            builder.store(builder.fadd(builder.load(cell), builder.load(element(3, given[4]))), cell)
-            return context.get_dummy_value()
-        bits = 8 if word.type.width == 32 else 32
-        offset = builder.lshr(word, word.type(bits))
-        cell = element(0, builder.add(given[1], builder.zext(offset, long) if bits == 8 else offset))
-        charge = builder.load(cell)
-        added = builder.trunc(word, ir.IntType(bits))
-        if charge.type.width != bits:
-            added = (builder.trunc if charge.type.width < bits else builder.sext)(added, charge.type)
-        builder.store(builder.add(charge, added), cell)
+        word, long = builder.load(element(3, given[5])), ir.IntType(64)
+        cut = 0 if not isinstance(weight, types.NoneType) else 8 if word.type.width == 32 else 32
+        offset = builder.lshr(word, word.type(cut)) if cut else word
+        if word.type.width == 32:
+            offset = builder.zext(offset, long)
+        cell = builder.add(given[2], offset)
+        charge = builder.load(element(0, cell))
+        if cut:
+            added = builder.trunc(word, ir.IntType(cut))
+            if charge.type.width != cut:
+                added = (builder.trunc if charge.type.width < cut else builder.sext)(added, charge.type)
+            total = builder.add(charge, added)
+        else:
+            total = builder.fadd(charge, builder.load(element(4, given[5])))
+        builder.store(total, element(0, cell))
+        if not isinstance(arrived, types.NoneType):
+            builder.store(ir.IntType(8)(1), element(1, cell))
         return context.get_dummy_value()
 
-    return types.void(ring, types.uint64, words, weight, types.uint64), build
+    return types.void(ring, arrived, types.uint64, words, weight, types.uint64), build
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -296,6 +307,7 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
     def simulate(
         charge: NDArray[Any],  # (padded n,)
         ring: NDArray[Any],  # (rows · padded n,)
+        arrived: NDArray[np.uint8] | None,  # (rows · padded n,) 1: something arrives
         rest: NDArray[np.int32] | None,  # (padded n,) steps that a neuron still is refractory
         threshold: NDArray[Any],
         leaks: NDArray[np.uint64] | None,
@@ -334,10 +346,16 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
                 for place in range(live):
                     ring[place] = ring[old + np.uint64(place)]
                 ring[live : old + live] = 0
+                if arrived is not None:
+                    for place in range(live):
+                        arrived[place] = arrived[old + np.uint64(place)]
+                    arrived[live : old + live] = 0
                 row = 0
             here = np.uint64(row) * n
             while event < len(event_time) and event_time[event] == step:
                 ring[here + np.uint64(event_neuron[event])] += event_charge[event]
+                if arrived is not None:
+                    arrived[here + np.uint64(event_neuron[event])] = 1
                 event += 1
             # Who fires: `fired[spikes:found]`.
             found, i = spikes, zero
@@ -351,6 +369,10 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
                     arriving = vectors.where(awake, arriving, none)
                 sums = vectors.add(vectors.load(charge, i, begin), arriving)
                 fires = vectors.at_least(sums, limit)
+                if arrived is not None:
+                    nothing = vectors.zero(arrived, begin)
+                    fires &= vectors.differ(vectors.load(arrived, here + i, begin), nothing)
+                    vectors.store(arrived, here + i, nothing)
                 if rest is not None and resting is not None:
                     fires &= awake
                     less = vectors.subtract(wait, vectors.splat(np.int32(1), wait))
@@ -388,7 +410,7 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
                 many = begin[neuron] & np.uint64(0xFFFFFF)
                 if at_once:
                     for k in range(width):
-                        deliver(ring, here, words, weight, np.uint64(first) + np.uint64(k))
+                        deliver(ring, arrived, here, words, weight, np.uint64(first) + np.uint64(k))
                     first, many = first + block, many - one
                 spread(chunks, total, first, block)
                 place = np.uint64(SPREAD)
@@ -403,7 +425,7 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
                     prefetch(words, np.uint64(chunks[j + np.uint64(AHEAD)]))
                 place = np.uint64(chunks[j])
                 for k in range(width):
-                    deliver(ring, here, words, weight, place + np.uint64(k))
+                    deliver(ring, arrived, here, words, weight, place + np.uint64(k))
             row += 1
             step += 1
         return step, row, event
