@@ -237,7 +237,12 @@ def _poles(setup: Setup, cells: Sequence[Cells], split: str, episodes: Sequence[
 
     task: Any = setup.task
     codes = [replace(code, charge=_given(setup.processor, code.charge)) for code in setup.codes]
-    population = _pack(cells, repeat=len(episodes), charge=max(_most(code.charge) for code in codes))
+    population = _pack(
+        cells,
+        repeat=len(episodes),
+        charge=max(_most(code.charge) for code in codes),
+        steps=setup.steps * setup.window,
+    )
     done = cartpole.episodes(
         population,
         codes,
