@@ -21,7 +21,15 @@ from vilfredo.spec.plan import GIVEN, LIMITS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(str(p.relative_to(ROOT)) for p in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
-PYTHON = ("tutorial", "data", "networks", "processors", "tasks", "extending")  # pages whose Python blocks are run
+PYTHON = (
+    "tutorial",
+    "data",
+    "spiking",
+    "networks",
+    "processors",
+    "tasks",
+    "extending",
+)  # pages whose Python blocks are run
 RUN = ["README.md", *(f"docs/{name}.md" for name in PYTHON)]
 
 

@@ -26,6 +26,7 @@ _HOMES = {
     "resume": "vilfredo.study",
     "front": "vilfredo.study",
     "Function": "vilfredo.problems.function",
+    "Spiking": "vilfredo.problems.spiking",
     "Supervised": "vilfredo.problems.supervised",
     "SpecError": "vilfredo.spec",
     "StoreError": "vilfredo.store",
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from vilfredo.goal import Goal as Goal
     from vilfredo.interop.watch import Watch as Watch
     from vilfredo.problems.function import Function as Function
+    from vilfredo.problems.spiking import Spiking as Spiking
     from vilfredo.problems.supervised import Supervised as Supervised
     from vilfredo.spec import SpecError as SpecError
     from vilfredo.store import StoreError as StoreError

@@ -256,11 +256,14 @@ class Study:
         return Pick(front[int(table[:, ranked.index(which)].argmin())], self)
 
     def load_model(self, trial: Trial | int) -> Any:
-        """The trained model of a trial, from its artifact; for a trained network a `torch.nn.Module`.
+        """The trained model of a trial, from its artifact; for a trained network a `torch.nn.Module`. A spiking
+        network needs none (see `spiking`).
 
         Raises `ValueError` if the trial left none or it has been removed to keep the quota.
         """
         known = self.run.trial(trial) if isinstance(trial, int) else trial
+        if self.run.description.get("kind") == "spiking":
+            return self.spiking(known)
         if known.artifact is None or not Path(known.artifact.path).exists():
             raise ValueError(
                 f"trial {known.number} of run {self.run.id} has no stored weights"
