@@ -77,10 +77,13 @@ def test_together_is_what_one_by_one_is():
     alone = {}
     for each in tasks:
         alone.update(finished(Inline(Together(), batch=1), [each]))
-    assert {n: e.outcome.values for n, e in together.items()} == {n: e.outcome.values for n, e in alone.items()}
+    values = [{n: e.outcome.values for n, e in found.items()} for found in (together, alone)]
+    assert values[0] == values[1]
 
 
-@pytest.mark.parametrize(("does", "kind"), [("fail", "exception"), ("raise", "exception"), ("nan", "not finite")])
+@pytest.mark.parametrize(
+    ("does", "kind"), [("fail", "exception"), ("raise", "exception"), ("nan", "not finite")]
+)
 def test_one_candidates_error_is_no_others(does, kind):
     found = finished(Inline(Together()), [task(0), task(1, does=does), task(2)])
     assert [found[n].outcome.state for n in range(3)] == ["complete", "failed", "complete"]

@@ -75,9 +75,7 @@ def evaluate(
         verdict = on_epoch(progress)
 
 
-def together(
-    problem: Problem, tasks: Sequence[Task], clock: Clock = time.perf_counter
-) -> list[Outcome]:
+def together(problem: Problem, tasks: Sequence[Task], clock: Clock = time.perf_counter) -> list[Outcome]:
     """Evaluate the tasks of a `BatchProblem` in one call, in their order, as `evaluate` would one by one.
 
     Their seconds are shared out evenly. If the call itself raises, each task is evaluated alone, so that one
@@ -129,8 +127,9 @@ def _told(record: _Record, values: Mapping[str, Value] | Failure) -> Outcome:
         return record.outcome("failed", values)
     previewed = {key.goal for key in record.values}
     asked = _asked(record) - previewed
+    measured = {name: value for name, value in values.items() if name not in previewed}
     try:
-        _keep(record, {n: v for n, v in values.items() if n not in previewed}, asked, record.task.work.fidelity)
+        _keep(record, measured, asked, record.task.work.fidelity)
     except _Unusable as unusable:
         return record.outcome("failed", unusable.failure)
     return record.outcome("complete")

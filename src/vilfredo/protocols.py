@@ -202,7 +202,7 @@ class BatchProblem(Protocol):
 @dataclass(frozen=True, slots=True)
 class Codes:
     """What an array of parameters can hold in hardware: values from `low` to `high`; with `bits` > 0 whole
-    numbers of that many bits, in two's complement or, with `low` >= 0, in plain binary; with 0 real numbers."""
+    numbers of that many bits, in two's complement or, with `low` >= 0, plain binary; with 0 real numbers."""
 
     low: float
     high: float
@@ -210,7 +210,7 @@ class Codes:
 
 
 class Fault(Protocol):
-    """A defect or variation. Pure: values in, faulty values out, of the same shape; strength 0 is the identity.
+    """A defect or variation. Pure: values in, faulty ones out, of the same shape; strength 0 is the identity.
 
     `site` is what it acts on: `weights`, `thresholds`, `delays`, or `neurons` (an array of ones, 0 = dead).
     It neither rounds nor saturates: whoever calls it knows what the hardware holds.

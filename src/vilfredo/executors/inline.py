@@ -1,4 +1,4 @@
-"""Evaluations in this process: for simulated candidates, a whole population in one compiled call; for others one
+"""Evaluations in this process, of simulated candidates a whole population in one compiled call; of others one
 after the other, which suits quick problems, debugging and notebooks."""
 
 from __future__ import annotations
