@@ -9,12 +9,11 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 if TYPE_CHECKING:
-    from vilfredo.problems.spiking import Spiking
     from vilfredo.simulate import Simulation
     from vilfredo.spiking.network import SpikingNetwork
     from vilfredo.spiking.program import Program
@@ -711,7 +710,7 @@ def simulate(
     """
     from vilfredo import simulate as simulating
 
-    problem = None
+    problem: Any = None
     if network.isdecimal() and not Path(network).exists():
         with _open(store, run) as study:
             title, found = f"trial {network}", study.spiking(study.run.trial(int(network)))
@@ -723,7 +722,7 @@ def simulate(
             click.echo(f"Note: {note}", err=True)
     chosen = simulating.processor(found, processor, seed)
     if problem is not None and spikes is None:
-        done = simulating.play(found, chosen, cast("Spiking", problem), steps)
+        done = simulating.play(found, chosen, problem.setup, problem.drawing, steps)
     else:
         given = simulating.parse(spikes, found)
         done = simulating.simulate(found, chosen, given, steps or simulating.steps_of(found))

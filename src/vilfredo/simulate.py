@@ -18,7 +18,7 @@ from vilfredo.spiking.network import NetworkError, SpikingNetwork
 from vilfredo.spiking.raster import Raster, raster
 
 if TYPE_CHECKING:
-    from vilfredo.problems.spiking import Spiking
+    from vilfredo.spiking.scores import Setup
     from vilfredo.spiking.processors.driver import Driver
 
 STEPS = 50  # where neither the caller nor the file says how many
@@ -105,9 +105,9 @@ def play(
     them) of the episode that reports draw, or the first samples of the search."""
     from vilfredo.spiking.scores import SHOWN, activity
 
-    setup = replace(problem.setup, processor=processor)
+    setup = replace(setup, processor=processor)
     most = SHOWN if steps is None else -(-steps // setup.window)
-    fired, scores = activity(setup, network, problem.drawing, most)
+    fired, scores = activity(setup, network, seed, most)
     done = _done(network, processor, [], fired, len(scores) * setup.window)
     return replace(done, task=str(setup.describe()["task"]), scores=scores, rewarded=setup.control)
 
