@@ -43,7 +43,7 @@ class Sizes:
     population: int = 100
     control_steps: int = 1_000  # of an episode in `multi`
     front_steps: int = 3_000  # … and in `front`
-    copies: int = 10  # perturbed copies of a network in a search
+    copies: int = 12  # perturbed copies of a network in a search
     test_copies: int = 100
     test_steps: int = STEPS
 
@@ -211,9 +211,9 @@ def front(seed: int, sizes: Sizes) -> Row:
         space={"starting_edges": 20},
         problem={
             "faults": dict(VARIATION),
-            "copies": 2 * sizes.copies,
+            "copies": sizes.copies,
             "episodes": FRESH,
-            "copy_episodes": 1,
+            "copy_episodes": 5,
             "steps": sizes.front_steps,
         },
         optimizer={"population_size": sizes.population, "selection": "pareto", "num_best": 20},
@@ -235,20 +235,19 @@ def front(seed: int, sizes: Sizes) -> Row:
 
 # -- accuracy alone, or size and resilience too ---------------------------------------------------------
 
-CONDITIONS: Mapping[str, Mapping[str, float]] = {
-    # Coefficients of fitness. The score goes from 0 to 1; a synapse costs a thousandth of it.
-    "single": {"score": 1.0},
-    "multi": {"score": 1.0, "synapses": 0.001, "resilience_mean": 1.0},
-}
+CONDITIONS = ("single", "multi")
+# What one synapse and the mean score under faults count in the fitness of `multi`, where a perfect score is 1.
+SYNAPSE = {"control": 0.002, "classification": 0.001}
+RESILIENCE = 1.0
 
 
 def weights(condition: str, control: bool, steps: int) -> dict[str, float]:
     """The coefficients in the units of the goals: rewards are in steps."""
-    found = dict(CONDITIONS[condition])
-    score = found.pop("score")
-    if control:
-        found = {name: c * (steps if name == "synapses" else 1.0) for name, c in found.items()}
-    return {"reward" if control else "error": score, **found}
+    score = "reward" if control else "error"
+    if condition == "single":
+        return {score: 1.0}
+    synapse = SYNAPSE["control"] * steps if control else SYNAPSE["classification"]
+    return {score: 1.0, "synapses": synapse, "resilience_mean": RESILIENCE}
 
 
 def compared(processor: str, name: str, condition: str, seed: int, sizes: Sizes) -> Row:
@@ -261,7 +260,7 @@ def compared(processor: str, name: str, condition: str, seed: int, sizes: Sizes)
     coefficients = weights(condition, control, sizes.control_steps)
     problem: dict[str, Any] = {"faults": dict(VARIATION), "copies": sizes.copies}
     if control:
-        problem |= {"episodes": FRESH, "copy_episodes": 2, "steps": sizes.control_steps}
+        problem |= {"episodes": FRESH, "copy_episodes": 5, "steps": sizes.control_steps}
     goals: dict[str, Any] = {goal: {} for goal in (*coefficients, "synapses")}
     given = spec(
         name,
@@ -281,7 +280,8 @@ def compared(processor: str, name: str, condition: str, seed: int, sizes: Sizes)
         return sum(signs[goal] * c * values[goal] for goal, c in coefficients.items())
 
     best = max(trials, key=fitness)  # of equals the first that was found
-    row = tested(changed(study, copies=sizes.test_copies), [best])[0]
+    same = {"copy_episodes": FRESH} if control else {}  # faulty copies play what the network itself plays
+    row = tested(changed(study, copies=sizes.test_copies, **same), [best])[0]
     row["search"] = numbers(best, ["reward" if control else "error"])["reward" if control else "error"]
     row["seconds"] = seconds
     return row
