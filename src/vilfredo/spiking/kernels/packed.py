@@ -24,7 +24,6 @@ import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.core.cgutils import get_or_insert_function
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from vilfredo.spiking.kernels import vectors
@@ -189,7 +188,7 @@ def aligned(size: int, kind: Any) -> NDArray[Any]:
 # What LLVM says in one instruction and Python in none.
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def deliver(typing: Any, ring: Any, arrived: Any, at: Any, words: Any, weight: Any, place: Any) -> Any:
     """`ring[at + cell] += weight` for the cell and weight of `words[place]`, or for `weight[place]`; and
     `arrived[at + cell] = 1`."""
@@ -221,7 +220,7 @@ def deliver(typing: Any, ring: Any, arrived: Any, at: Any, words: Any, weight: A
     return types.void(ring, arrived, types.uint64, words, weight, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def spread(typing: Any, array: Any, place: Any, first: Any, step: Any) -> Any:
     """`array[place : place + 8] = first + step · (0, 1, …, 7)`."""
 
@@ -243,7 +242,7 @@ def spread(typing: Any, array: Any, place: Any, first: Any, step: Any) -> Any:
     return types.void(array, types.uint64, types.uint32, types.uint32), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def product(typing: Any, a: Any, b: Any) -> Any:
     """a · b, of vectors in floating point."""
 
@@ -253,7 +252,7 @@ def product(typing: Any, a: Any, b: Any) -> Any:
     return a(a, a), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def trailing(typing: Any, word: Any) -> Any:
     """Number of zeros below the lowest 1 of a word; of 0, 64."""
 
@@ -263,7 +262,7 @@ def trailing(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def ones(typing: Any, word: Any) -> Any:
     """Number of 1s of a word."""
 
@@ -273,7 +272,7 @@ def ones(typing: Any, word: Any) -> Any:
     return types.uint64(types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@vectors.primitive
 def prefetch(typing: Any, array: Any, place: Any) -> Any:
     """`array[place]` will be read soon; nothing happens if there is no such place."""
 
@@ -281,7 +280,8 @@ def prefetch(typing: Any, array: Any, place: Any) -> Any:
         data = context.make_array(signature.args[0])(context, builder, given[0]).data
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
-        function = get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        find: Any = get_or_insert_function
+        function = find(builder.module, kind, "llvm.prefetch.p0")
         address = builder.bitcast(builder.gep(data, [given[1]]), byte)
         builder.call(function, [address, flag(0), flag(3), flag(1)])
         return context.get_dummy_value()
@@ -343,12 +343,12 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
         while step < steps and spikes <= most:
             if row + depth > rows:
                 old, live = np.uint64(row) * n, np.uint64(depth - 1) * n
-                for place in range(live):
-                    ring[place] = ring[old + np.uint64(place)]
+                for cell in range(live):
+                    ring[cell] = ring[old + np.uint64(cell)]
                 ring[live : old + live] = 0
                 if arrived is not None:
-                    for place in range(live):
-                        arrived[place] = arrived[old + np.uint64(place)]
+                    for cell in range(live):
+                        arrived[cell] = arrived[old + np.uint64(cell)]
                     arrived[live : old + live] = 0
                 row = 0
             here = np.uint64(row) * n
@@ -387,7 +387,8 @@ def kernel(width: int, ordered: bool) -> Callable[..., tuple[int, int, int]]:
                 if decay is not None:
                     left = product(left, vectors.load(decay, i, begin))
                 vectors.store(charge, i, vectors.maximum(left, least))
-                end, place = found + ones(fires), found
+                end = found + ones(fires)
+                place: Any = found
                 for j in range(SPREAD):
                     fired[place + np.uint64(j)] = i + trailing(fires)
                     fires &= fires - one
