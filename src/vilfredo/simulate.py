@@ -18,8 +18,8 @@ from vilfredo.spiking.network import NetworkError, SpikingNetwork
 from vilfredo.spiking.raster import Raster, raster
 
 if TYPE_CHECKING:
-    from vilfredo.spiking.scores import Setup
     from vilfredo.spiking.processors.driver import Driver
+    from vilfredo.spiking.scores import Setup
 
 STEPS = 50  # where neither the caller nor the file says how many
 SEEDS = ("noisy_seed", "seed")  # parameters of processors that draw random numbers
@@ -99,10 +99,10 @@ def simulate(network: SpikingNetwork, processor: Driver, spikes: Spikes, steps: 
 
 
 def play(
-    network: SpikingNetwork, processor: Driver, problem: Spiking, steps: int | None = None
+    network: SpikingNetwork, processor: Driver, setup: Setup, seed: int, steps: int | None = None
 ) -> Simulation:
-    """Run a network of `problem` at its task: the first `steps` timesteps (in whole inferences; None: ten of
-    them) of the episode that reports draw, or the first samples of the search."""
+    """Run a network on `processor` at the task of `setup`: the first `steps` timesteps (in whole inferences;
+    None: ten of them) of the episode of `seed`, or the first samples of the search."""
     from vilfredo.spiking.scores import SHOWN, activity
 
     setup = replace(setup, processor=processor)
