@@ -10,6 +10,7 @@ from click.testing import CliRunner
 pytest.importorskip("numba")
 pytest.importorskip("sklearn")
 
+from vilfredo import cli
 from vilfredo.cli import main
 from vilfredo.spiking import SpikingNetwork
 
@@ -27,6 +28,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "120")
+        patch.setattr(cli, "PAUSE", 0.05)
         return folder, run("search", "iris", "--budget", "400", "--seed", "1", "--plain")
 
 
@@ -72,3 +74,7 @@ def test_a_trial_is_played_at_its_task(folder):
     assert found["given"] == []
     given = json.loads(run("simulate", str(best(folder)), "--spikes", "0@0", "--steps", "30", "--json"))
     assert (given["steps"], given["given"], given["task"]) == (30, [[0, 0, 1.0]], "")
+
+
+def test_a_spiking_network_is_no_onnx_graph(folder):
+    assert "write it with --tennlab or --nir" in run("export", "3", "--onnx", "x.onnx", code=2)

@@ -84,6 +84,8 @@ def network(study: Study, trial: int) -> Network:
     data = getattr(problem, "data", None)
     known = study.run.trial(trial)
     model = study.load_model(known) if data is not None else None
+    if study.run.description.get("kind") == "spiking":
+        raise ExportError(f"trial {trial} is a spiking network; write it with --tennlab or --nir")
     if data is None or not isinstance(model, nn.Module):
         raise ExportError(
             f"the candidates of run {study.run.id} are no networks, so there is nothing to export"
