@@ -527,7 +527,7 @@ def test_the_doctor_says_what_to_do(folder, monkeypatch):
         (["front", "--store", "none.db"], ["there is no store at", "none.db"]),
         (["serch", "digits"], ["there is no command 'serch'; did you mean 'search'?"]),
         (["show", "x"], ["'x' is not a valid integer"]),
-        (["export", "3"], ["--onnx FILE, --torch FILE or both"]),
+        (["export", "3"], ["--onnx or --torch FILE; --tennlab or --nir for spiking ones"]),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message(folder, args, fragments):
