@@ -14,13 +14,13 @@ for all seeds and were chosen on others (from 1,000).
 * `front`: the same task; synapses against `resilience_q05` under 10 % Gaussian variation of the weights, by
   Pareto ranks. `front.points` are those of the first seed on the test: fresh episodes of 15,000 steps, fresh
   perturbations; scores as shares of 15,000.
-* `multi`: on danna2 and mrdanna, for CartPole (1,000 steps), iris and wine: accuracy alone against the weighted
-  fitness of arXiv 2002.01406 (score − c · synapses + mean score under 10 % variation, with c = 0.002 for control,
-  0.001 for classification), equal numbers of networks. Both sides are pruned of dead parts, and each gives the
-  network of its best fitness. On fresh episodes, or the test samples, and with fresh perturbations:
-  `synapses_ratio` is the geometric mean of multi/single, `difference` that of the clean scores (multi − single),
-  `lost` what faults take from single, `recovered` = (multi faulty − single faulty) / (single clean − single
-  faulty), sums over seeds before the division. `.low`, `.high`: 95 % bootstrap interval over seeds.
+* `multi`: on danna2 and mrdanna, for CartPole (1,000 steps), iris and wine: accuracy alone against the
+  weighted fitness of arXiv 2002.01406 (score − c · synapses + mean score under 10 % variation; c = 0.002 for
+  control, 0.001 for classification), equal numbers of networks. Both sides are pruned of dead parts, and each
+  gives the network of its best fitness. On fresh episodes, or the test samples, and with fresh perturbations:
+  `synapses_ratio` is the geometric mean of multi/single, `difference` that of the clean scores (multi −
+  single), `lost` what faults take from single, `recovered` = (multi faulty − single faulty) / (single clean −
+  single faulty), sums over seeds before the division. `.low`, `.high`: 95 % bootstrap interval over seeds.
 * `classification`: iris, wine and breast cancer on RISP 127 beside a logistic regression and an MLP of
   scikit-learn on the same splits; test accuracy, mean over seeds with 95 % bootstrap interval.
 """

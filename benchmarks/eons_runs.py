@@ -23,6 +23,7 @@ Row = dict[str, Any]
 STEPS = 15_000  # the full goal: five minutes
 FRESH = 10  # episodes in which it must be reached
 VARIATION = {"use": "gaussian", "sd": 0.1}  # weights vary by 10 %
+FULL_GOAL = {"starting_edges": 20}  # the space of the search for the full goal
 ENCODER = {"use": "flip_flop", "spikes": 8, "interval": 3}
 WINDOW = 24
 # RISP 127 with delays up to 15: every network that is found runs on RISP 127, whose delays go to 127, but
@@ -110,7 +111,7 @@ def full_goal(seed: int, sizes: Sizes) -> Row:
         {"reward": {}},
         seed,
         f"{sizes.limit:g}s",
-        space={"starting_edges": 20},
+        space=FULL_GOAL,
         problem={"episodes": FRESH, "steps": sizes.test_steps},
         optimizer={"population_size": sizes.population, "renew": 1},
     )
@@ -236,7 +237,7 @@ def front(seed: int, sizes: Sizes) -> Row:
 # -- accuracy alone, or size and resilience too ---------------------------------------------------------
 
 CONDITIONS = ("single", "multi")
-# What one synapse and the mean score under faults count in the fitness of `multi`, where a perfect score is 1.
+# What one synapse and the mean score under faults count in the fitness of `multi`; a perfect score is 1.
 SYNAPSE = {"control": 0.002, "classification": 0.001}
 RESILIENCE = 1.0
 
