@@ -102,7 +102,7 @@ def play(
     network: SpikingNetwork, processor: Driver, setup: Setup, seed: int, steps: int | None = None
 ) -> Simulation:
     """Run a network on `processor` at the task of `setup`: the first `steps` timesteps (in whole inferences;
-    None: ten of them) of the episode of `seed`, or the first samples of the search."""
+    None: ten of them) of the episode of `seed`, or as many samples of the search."""
     from vilfredo.spiking.scores import SHOWN, activity
 
     setup = replace(setup, processor=processor)

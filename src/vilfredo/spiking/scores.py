@@ -336,10 +336,13 @@ class _Alone:
         first = run.first[self.outputs]
         return int(coding.answers(self.setup.reading, run.counts[self.outputs][None], first[None])[0])
 
-    def samples(self, split: str = "search") -> Iterator[float]:
-        """For each sample 1.0 if the answer was right, else 0.0."""
+    def samples(self, split: str = "search", most: int | None = None) -> Iterator[float]:
+        """For each sample, or for `most` of them spread evenly, 1.0 if the answer was right, else 0.0."""
         task: Any = self.setup.task
         x, y = task.samples(split)
+        if most is not None and most < len(y):  # of all classes, also where they come one after the other
+            some = np.linspace(0, len(y) - 1, most).astype(int)
+            x, y = x[some], y[some]
         for row, label in zip(coding.charges(self.setup.codes, x), y, strict=True):
             self.engine.reset()
             yield float(self.answer(row) == label)
@@ -365,14 +368,14 @@ class _Alone:
 def activity(
     setup: Setup, network: SpikingNetwork, seed: int, most: int = SHOWN
 ) -> tuple[dict[int, list[int]], list[float]]:
-    """What the network does in the first inferences of the episode of `seed`, or with the first samples of
-    the search: by neuron number, the timesteps in which it fires; and of each inference its reward, or
-    1.0 for a right answer, else 0.0. An inference is `setup.window` timesteps."""
+    """What the network does in the first inferences of the episode of `seed`, or with samples of the search
+    from first to last: by neuron number, the timesteps in which it fires; and of each inference its reward,
+    or 1.0 for a right answer, else 0.0. An inference is `setup.window` timesteps."""
     numbers = np.sort(network.ids)
     one = _Alone.of(setup, network, setup.processor.engine(network))
     spikes: dict[int, list[int]] = {int(number): [] for number in numbers}
     done: list[float] = []
-    for score in one.samples() if not setup.control else one.steps(seed):
+    for score in one.samples(most=most) if not setup.control else one.steps(seed):
         run = one.run
         assert run is not None
         for time, neuron in zip(run.times.tolist(), run.neurons.tolist(), strict=True):
@@ -384,7 +387,7 @@ def activity(
 
 
 def portrait(setup: Setup, network: SpikingNetwork, seed: int) -> Mapping[str, JSON]:
-    """The network with its activity in the first inferences of one episode, or of the first samples of the
+    """The network with its activity in the first inferences of one episode, or with some samples of the
     search; see `vilfredo.spiking.portrait`."""
     spikes, done = activity(setup, network, seed, SHOWN)
     return drawn(network, spikes, len(done) * setup.window, setup.window)
