@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from runs import Slope, new_run, plain
 from vilfredo.budget import Budget
+from vilfredo.executors import inline
 from vilfredo.executors.inline import Inline
 from vilfredo.loop import Search
 from vilfredo.optimizers.nsga2 import NSGA2
@@ -62,13 +64,25 @@ def finished(executor: Inline, tasks: Sequence[Task]) -> dict[int, Finished]:
     return found
 
 
-def test_all_that_waits_is_computed_in_one_call():
+def test_quick_candidates_are_computed_in_few_calls():
     problem = Together()
     executor = Inline(problem, batch=8)
     assert executor.slots == 8
-    found = finished(executor, [task(n) for n in range(11)])
-    assert problem.sizes == [8, 3]
+    found = finished(executor, [task(n) for n in range(24)])
+    assert problem.sizes == [1, 4, 8, 8, 3]
     assert all(e.outcome.state == "complete" for e in found.values())
+
+
+def test_slow_candidates_are_computed_one_by_one(monkeypatch):
+    class Slow(Together):
+        def _one(self, work: Work, seed: int) -> Mapping[str, Value] | Failure:
+            time.sleep(0.03)
+            return super()._one(work, seed)
+
+    monkeypatch.setattr(inline, "PATIENCE", 0.05)
+    problem = Slow()
+    finished(Inline(problem, batch=8), [task(n) for n in range(4)])
+    assert problem.sizes == [1, 1, 1, 1], "so that a search can be ended between them"
 
 
 def test_together_is_what_one_by_one_is():
@@ -117,10 +131,10 @@ def test_too_few_results_are_a_failure_of_all():
         def evaluate_many(self, works, seeds):
             return []
 
-    found = finished(Inline(Short()), [task(0), task(1)])
-    for event in found.values():
+    found = finished(Inline(Short()), [task(0), task(1), task(2)])
+    for number, event in found.items():
         assert event.outcome.failure is not None
-        assert "0 results for 2 candidates" in event.outcome.failure.message
+        assert f"0 results for {2 if number else 1} candidates" in event.outcome.failure.message
 
 
 def test_a_batch_of_none_is_refused():

@@ -25,6 +25,11 @@ from vilfredo.protocols import (
 )
 from vilfredo.trial import Attempt
 
+PATIENCE = 1.0  # seconds that candidates are computed together, as far as can be foreseen
+GROWTH = (
+    4  # of a batch from one to the next at most: some candidates are rejected at once, the next may be slow
+)
+
 
 @dataclass(slots=True)
 class _Running:
@@ -37,7 +42,7 @@ class _Running:
 
 class Inline:
     """One task at a time, computed inside `events`, which returns after each epoch. Of a `BatchProblem`
-    up to `batch` tasks are computed together, all that wait.
+    up to `batch` tasks are computed together, of those that wait as many as take about a second.
 
     A candidate can raise, return nonsense or call `exit`, and is a failed trial then. What needs a
     process of its own to be survived is not survived here: there is no deadline, no memory limit, and
@@ -60,6 +65,7 @@ class Inline:
         self._running: _Running | None = None
         self._batch = isinstance(problem, BatchProblem)
         self.slots = batch if self._batch else 1
+        self._most = 1  # tasks of the next batch: the first says how long they take
 
     def submit(self, task: Task) -> None:
         self._queue.append(task)
@@ -95,8 +101,11 @@ class Inline:
         return [Started(task.ticket, os.getpid())]
 
     def _together(self) -> list[Event]:
-        tasks = [self._queue.popleft() for _ in range(min(self.slots, len(self._queue)))]
+        tasks = [self._queue.popleft() for _ in range(min(self._most, self.slots, len(self._queue)))]
+        began = time.perf_counter()
         outcomes = together(self._problem, tasks)
+        each = (time.perf_counter() - began) / len(tasks)
+        self._most = max(1, min(self.slots, GROWTH * self._most, int(PATIENCE / max(each, 1e-6))))
         events: list[Event] = [Started(task.ticket, os.getpid()) for task in tasks]
         for task, outcome in zip(tasks, outcomes, strict=True):
             seconds = sum(outcome.seconds.values())
