@@ -26,9 +26,7 @@ from vilfredo.protocols import (
 from vilfredo.trial import Attempt
 
 PATIENCE = 1.0  # seconds that candidates are computed together, as far as can be foreseen
-GROWTH = (
-    4  # of a batch from one to the next at most: some candidates are rejected at once, the next may be slow
-)
+GROWTH = 4  # of a batch from one to the next, at most: some candidates are quick, the next may be slow
 
 
 @dataclass(slots=True)
