@@ -64,6 +64,8 @@ def _scale(value: float, unit: str) -> Scale:
     rounded = abs(float(f"{value:.2e}"))  # so that 999.7 becomes 1.00 k and not 1000
     if rounded == 0:
         return next((s for s in scales if s[0] == 1.0), chosen)
+    if math.isinf(rounded / chosen[0]):  # too large for percent
+        return 1.0, unit
     for scale in scales[1:]:
         if rounded >= scale[0] * (2 if scale[1] in ("min", "h") else 1) * (1 - 1e-12):
             chosen = scale
