@@ -24,9 +24,8 @@ STEPS = 15_000  # the full goal: five minutes
 FRESH = 10  # episodes in which it must be reached
 VARIATION = {"use": "gaussian", "sd": 0.1}  # weights vary by 10 %
 FULL_GOAL = {"starting_edges": 20}  # the space of the search for the full goal
-GENTLE = {
-    "tournament_size_factor": 0.02
-}  # less pressure: with the default of 0.1 a quarter of seeds stagnates
+# Less pressure than the default of 0.1, with which a quarter of the seeds stagnates for long.
+GENTLE = {"tournament_size_factor": 0.02}
 ENCODER = {"use": "flip_flop", "spikes": 8, "interval": 3}
 WINDOW = 24
 # RISP 127 with delays up to 15: every network that is found runs on RISP 127, whose delays go to 127, but
