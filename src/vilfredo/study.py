@@ -256,8 +256,8 @@ class Study:
         return Pick(front[int(table[:, ranked.index(which)].argmin())], self)
 
     def load_model(self, trial: Trial | int) -> Any:
-        """The trained model of a trial, from its artifact; for a trained network a `torch.nn.Module`. A spiking
-        network needs none (see `spiking`).
+        """The trained model of a trial, from its artifact: a `torch.nn.Module`. A spiking network is its
+        genome and needs none (see `spiking`).
 
         Raises `ValueError` if the trial left none or it has been removed to keep the quota.
         """
