@@ -60,12 +60,10 @@ def run(
     normalized: bool,
 ) -> Population:
     """See `Driver.run_population`; `steps` are those that run."""
-    from vilfredo.spiking.processors.driver import Addresses
-
     if copies < 1:
         raise ValueError(f"{copies} copies of each network were asked for; give 1 or more")
     each = _each(inputs, len(networks))
-    names = [Addresses.of(network) for network in networks]
+    names = [driver.addresses(network) for network in networks]
     # entries first: a bad spike is found before hours of preparation
     programs = [driver.cells(network) for network in networks]
     entries = [driver.entries(name, spikes, normalized) for name, spikes in zip(names, each, strict=True)]

@@ -166,6 +166,10 @@ class Driver(ABC):
         """The charge that a normalised input of 1 gives."""
         return 1.0
 
+    def addresses(self, network: SpikingNetwork) -> Addresses:
+        """How spikes find the neurons of a network."""
+        return Addresses.of(network)
+
     def shown(self, counts: Ints) -> Ints:
         """What the processor's counters show of so many firings."""
         return counts
@@ -188,7 +192,7 @@ class Driver(ABC):
                 "read TENNLab files with SpikingNetwork.from_tennlab"
             )
         self.check(network)
-        names = Addresses.of(network)
+        names = self.addresses(network)
         tracked = set(range(len(names.numbers)))
         self._networks[network_id] = Loaded(network, names, self.engine(network), tracked)
         return True
