@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from vilfredo.codes import Codes
 from vilfredo.faults.bit_flip import BitFlip
 from vilfredo.faults.dead import Dead
 from vilfredo.faults.gaussian import Gaussian
 from vilfredo.faults.lognormal import Lognormal
 from vilfredo.faults.stuck import Stuck
-from vilfredo.protocols import Codes
 from vilfredo.spiking.copies import codes, copies
 from vilfredo.spiking.program import Program
 from vilfredo.spiking.resilience import resilience, standard_errors

@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vilfredo.faults
+from vilfredo.codes import Codes
 from vilfredo.faults.bit_flip import BitFlip
 from vilfredo.faults.dead import Dead
 from vilfredo.faults.gaussian import Gaussian
 from vilfredo.faults.lognormal import Lognormal
 from vilfredo.faults.stuck import Stuck
-from vilfredo.protocols import Codes
 
 EXAMPLES = {
     # file: faults of some strength, each with the option that is its strength

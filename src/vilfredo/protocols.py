@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from vilfredo.codes import Codes
 from vilfredo.goal import Goal
 from vilfredo.trial import JSON, Artifact, Attempt, Epoch, Failure, Genome, Key, Split, State, Trial, Value
 
@@ -199,26 +200,42 @@ class BatchProblem(Protocol):
     ) -> Sequence[Mapping[str, Value] | Failure]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Codes:
-    """What an array of parameters can hold in hardware: values from `low` to `high`; with `bits` > 0 whole
-    numbers of that many bits, in two's complement or, with `low` >= 0, plain binary; with 0 real numbers."""
+Site = Literal["weights", "activations", "accumulators", "inputs", "thresholds", "delays", "neurons"]
+"""What a fault acts on: of any network its weights; of a network that multiplies and accumulates also what
+its layers store (`activations`), what they sum up (`accumulators`) and what it is given (`inputs`); of a
+spiking one `thresholds` and `delays`. `neurons` is an array of ones, where 0 comes to mean dead."""
 
-    low: float
-    high: float
-    bits: int = 0
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Hits:
+    """Where a fault acts and how: flat positions (n,) int64, each once and ascending, and what the fault needs
+    to know there (n,), such as a mask of bits or a normal number."""
+
+    index: NDArray[np.int64]
+    detail: NDArray[Any]
 
 
 class Fault(Protocol):
     """A defect or variation. Pure: values in, faulty ones out, of the same shape; strength 0 is the identity.
 
-    `site` is what it acts on: `weights`, `thresholds`, `delays`, or `neurons` (an array of ones, 0 = dead).
-    It neither rounds nor saturates: whoever calls it knows what the hardware holds.
+    `faults(values, codes, rng)` is `draw`, then `apply` at what was drawn. They neither round nor saturate:
+    whoever calls them knows what the hardware holds. Each single fault is made again from its position and
+    its detail; `details` gives those of single faults at bits that somebody else has drawn (-1 where a
+    fault is not of a bit: `bitwise` false). `transient` ones are drawn anew for each inference.
     """
 
     @property
-    def site(self) -> Literal["weights", "thresholds", "delays", "neurons"]: ...
+    def site(self) -> Site: ...
+    @property
+    def transient(self) -> bool: ...
+    @property
+    def bitwise(self) -> bool: ...
     def __call__(self, values: NDArray[np.float64], codes: Codes, rng: Rng) -> NDArray[np.float64]: ...
+    def draw(self, shape: tuple[int, ...], codes: Codes, rng: Rng) -> Hits: ...
+    def details(self, bits: NDArray[np.int64], codes: Codes, rng: Rng) -> NDArray[Any]: ...
+    def apply(
+        self, values: NDArray[np.float64], codes: Codes, detail: NDArray[Any]
+    ) -> NDArray[np.float64]: ...
 
 
 class Executor(Protocol):

@@ -11,8 +11,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from vilfredo.codes import Codes
 from vilfredo.faults import options
-from vilfredo.protocols import Codes
 
 
 @dataclass(frozen=True)

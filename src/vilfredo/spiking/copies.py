@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from vilfredo.protocols import Codes, Fault
+from vilfredo.codes import Codes
+from vilfredo.protocols import Fault
 from vilfredo.spiking.network import Floats, Ints
 from vilfredo.spiking.program import Program
 

@@ -1,0 +1,38 @@
+"""What one faulty network has: concrete faults at concrete places, each of which can be made again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vilfredo.protocols import Fault, Site
+
+INPUT = -1  # the step whose output is the network's input
+
+
+@dataclass(frozen=True, eq=False)
+class Hit:
+    """What one fault does to one array.
+
+    `index` (k,) are flat positions: of site "weights" in the step's weight; of "activations", "accumulators",
+    "inputs" and "neurons" in one image's output of the step (C · H · W). `detail` (k,) is what the fault
+    needs to know there. `image` (k,) says in which image's inference it happens; None: in all of them
+    (permanent). (index, image) are each there once.
+    """
+
+    fault: Fault
+    step: int
+    site: Site
+    index: NDArray[np.int64]
+    detail: NDArray[Any]
+    image: NDArray[np.int64] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Injection:
+    """All faults that one network has at once. A single fault is one hit of one position."""
+
+    hits: tuple[Hit, ...]
