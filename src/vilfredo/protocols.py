@@ -208,8 +208,8 @@ spiking one `thresholds` and `delays`. `neurons` is an array of ones, where 0 co
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Hits:
-    """Where a fault acts and how: flat positions (n,) int64, each once and ascending, and what the fault needs
-    to know there (n,), such as a mask of bits or a normal number."""
+    """Where a fault acts and how: flat positions (n,) int64, each once and ascending, and what the fault
+    needs to know there (n,), such as a mask of bits or a normal number."""
 
     index: NDArray[np.int64]
     detail: NDArray[Any]
