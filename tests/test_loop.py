@@ -270,6 +270,44 @@ def test_without_checkpoints_the_revived_come_further_than_last_time(tmp_path: P
     assert all(len(t.epochs) == 8 for t in revived)
 
 
+@dataclass(frozen=True)
+class Sparing(Halting):
+    """Spares every other network the measurement of its error."""
+
+    def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:
+        if trial.epochs[-1].index < epochs or trial.number % 2:
+            return Verdict()
+        forecast = Value(trial.epochs[-1].metrics["val_error"] - 0.2, 0.02, 1, "forecast")
+        return Verdict(forecast={"error": forecast}, spared=frozenset({"error"}))
+
+
+def test_what_is_spared_a_measurement_has_a_forecast_and_the_front_is_measured(tmp_path: Path) -> None:
+    problem = Slope()
+    run = new_run(tmp_path / "a.db", problem)
+    search = searching(tmp_path, problem, run=run, stopper=Sparing("", []), budget=Budget(trials=20))
+    first: dict[int, Trial] = {}
+    for number, trial in enumerate(search):
+        first.setdefault(trial.number, trial)
+        if number == 23:  # amid the confirmation
+            search.stop()
+    assert {t.state for t in first.values()} == {"complete"}
+    origins = {n: t.value("error").origin for n, t in first.items()}  # type: ignore[union-attr]
+    assert origins == {n: "measured" if n % 2 else "forecast" for n in range(20)}
+    again = searching(tmp_path, problem, run=run, stopper=Sparing("", []), budget=Budget(trials=20))
+    list(again)
+    whole = searching(tmp_path / "b.db", problem, stopper=Sparing("", []), budget=Budget(trials=20))
+    list(whole)
+    assert [plain(t) for t in run.trials()] == [plain(t) for _, t in sorted(whole.trials.items())]
+    unspared = searching(tmp_path / "c.db", problem, budget=Budget(trials=20), confirm=0)
+    list(unspared)
+    front = pareto.front(whole.trials.values(), whole.goals)
+    assert any(t.number % 2 == 0 for t in front)
+    for trial in front:
+        assert trial.value("error") == unspared.trials[trial.number].value("error")
+        assert trial.confirmed == 1
+    assert {data["trial"] for _, _, data in run.events("spared")} == set(range(0, 20, 2))
+
+
 def test_what_a_stopper_remarks_is_kept_once(tmp_path: Path) -> None:
     class Blind(Halting):
         def __call__(self, trial: Trial, peers: Sequence[Trial], epochs: int) -> Verdict:

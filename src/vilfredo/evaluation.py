@@ -273,6 +273,12 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
     if fidelity is not None and 0 < problem.epochs <= fidelity:
         fidelity = None
     asked = _asked(record) - previewed
+    for name in verdict.spared if not halted else ():
+        value = verdict.forecast.get(name)
+        if name in asked and value is not None and value.is_finite():
+            key = Key(name, work.split, fidelity, work.noise, work.repeat)
+            record.values[key] = replace(value, origin="forecast")
+            asked.remove(name)
     if halted:
         for name, value in verdict.forecast.items():
             if name in asked and value.is_finite():
@@ -290,7 +296,7 @@ def _stages(record: _Record, quiet: Quiet) -> Generator[Progress, Verdict | None
                     f"halted after epoch {trained} without a checkpoint to measure {names} on"
                 )
             asked.clear()
-    if asked or not halted:
+    if asked or not (halted or verdict.spared):
         _measure(record, model, asked, fidelity, quiet)
     return {"go": "complete", "stop": "stopped", "pause": "paused"}[verdict.action]  # type: ignore[return-value]
 
@@ -359,7 +365,7 @@ def _finite(name: str, value: object) -> Value:
 def _train(
     record: _Record,
 ) -> Generator[Progress, Verdict | None, tuple[Verdict, object, Weights | None]]:
-    """Train until the end or a verdict against it: that verdict (GO at the end), the model (None unless
+    """Train until the end or a verdict against it: that verdict (at the end one to go), the model (None unless
     trained to the end) and the weights (None unless halted)."""
     problem, task = record.problem, record.task
     work = task.work
@@ -370,6 +376,7 @@ def _train(
         parents = _parents(record)
         training = problem.train(work, task.seed, resume, parents)
     snapshot: Snapshot | None = None
+    verdict = GO
     saved = False
     at_risk = 0.0  # seconds of training that a kill would lose
     with _closed(training):
@@ -406,7 +413,7 @@ def _train(
             _keep_resumed(record)
         elif not saved:  # it ended before the epoch that was asked for
             record.save("model", _weights(snapshot))
-    return GO, model, None
+    return (verdict if verdict.action == "go" else GO), model, None
 
 
 def _weights(snapshot: Snapshot) -> Weights | None:

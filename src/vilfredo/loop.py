@@ -356,6 +356,10 @@ class Search:
         if trial.state in ("stopped", "paused"):
             work = Work(trial.genome, trial.parents, "confirm", number, generation=trial.generation)
             return None if 0 in busy else work
+        guessed = _guessed(trial)
+        if guessed and (number, 0, "validation") not in self._tried:
+            work = Work(trial.genome, trial.parents, "confirm", number, goals=guessed)
+            return None if 0 in busy else work
         for repeat in range(self.confirm):
             if repeat in busy:
                 continue
@@ -435,6 +439,10 @@ class Search:
         if verdict.action == "go":
             if verdict.reason:
                 self._note(running.number, verdict.reason)
+            spared = {name: verdict.forecast[name] for name in sorted(verdict.spared & set(verdict.forecast))}
+            if spared:
+                values = {name: [v.mean, v.sd] for name, v in spared.items()}
+                self.store.append_event("spared", {"trial": running.number, "forecast": values})
         else:
             known = {name: value for name, value in verdict.forecast.items() if value.is_finite()}
             running.halt = Halt(event.epoch.index, verdict.action, verdict.reason, known)
@@ -572,7 +580,7 @@ class Search:
 
     def _know(self, work: Work, number: int, trial: Trial) -> None:
         """Fold one told trial into what the search knows, now or when it is replayed."""
-        if work.operator == "confirm" and (work.repeat > 0 or work.split == "test"):
+        if work.operator == "confirm" and (work.repeat > 0 or work.split == "test" or work.goals is not None):
             measured = any(k.repeat == work.repeat and k.split == work.split for k in trial.values)
             self._tried[number, work.repeat, work.split] = measured
         self.trials[number] = trial
@@ -630,6 +638,15 @@ class Search:
             self._look = len(self.trials) + max(20, len(self.trials) // 10)
             keep: Collection[int] = {t.number for t in pareto.front(self.trials.values(), self.goals)}
             self.store.trim(self.quota, {*keep, *(r.number for r in self.running.values())})
+
+
+def _guessed(trial: Trial) -> frozenset[str]:
+    """The goals of which a network that was trained in full has a forecast only."""
+    return frozenset(
+        key.goal
+        for key, value in trial.values.items()
+        if value.origin == "forecast" and key.split == "validation" and key.fidelity is None
+    )
 
 
 def _moved(known: Value | None, new: Value) -> bool:
