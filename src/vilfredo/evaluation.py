@@ -365,8 +365,8 @@ def _finite(name: str, value: object) -> Value:
 def _train(
     record: _Record,
 ) -> Generator[Progress, Verdict | None, tuple[Verdict, object, Weights | None]]:
-    """Train until the end or a verdict against it: that verdict (at the end one to go), the model (None unless
-    trained to the end) and the weights (None unless halted)."""
+    """Train until the end or a verdict against it: that verdict (at the end one to go), the model (None
+    unless trained to the end) and the weights (None unless halted)."""
     problem, task = record.problem, record.task
     work = task.work
     target = work.fidelity if work.fidelity is not None else problem.epochs

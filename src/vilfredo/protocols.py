@@ -100,8 +100,8 @@ class Verdict:
     """What a stopper says after an epoch, with what it forecasts for the full training.
 
     A reason to go on is a remark for the user, such as that there is no metric to go by; it is kept once.
-    After the last epoch `spared` names goals that need not be measured, since their forecasts will do: they are
-    the candidate's values until it is confirmed.
+    After the last epoch `spared` names goals that need not be measured, since their forecasts will do: they
+    are the candidate's values until it is confirmed.
     """
 
     action: Literal["go", "pause", "stop"] = "go"

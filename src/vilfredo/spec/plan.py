@@ -218,11 +218,11 @@ def _leaf(kind: str, source: JSON, folder: str, path: str, mistakes: Mistakes) -
         return None
 
 
-def _faults(source: JSON, folder: str, mistakes: Mistakes) -> list[Any]:
+def _faults(
+    source: JSON, folder: str, mistakes: Mistakes, whole: str = "problem.faults"
+) -> list[Any]:
     entries = source if isinstance(source, list | tuple) else [source]
-    paths = [
-        f"problem.faults[{place}]" if len(entries) > 1 else "problem.faults" for place in range(len(entries))
-    ]
+    paths = [f"{whole}[{place}]" if len(entries) > 1 else whole for place in range(len(entries))]
     return [_leaf("fault", entry, folder, path, mistakes) for entry, path in zip(entries, paths, strict=True)]
 
 
@@ -319,7 +319,15 @@ def _objective(
     function = _found("goal", use or name, folder, f"{path}.use" if use else path, mistakes)
     if function is None:
         return None
+    made: dict[str, Any] = {}
+    if "faults" in options and "faults" in names.parameters(function):
+        before = len(mistakes)
+        made["faults"] = tuple(_faults(options["faults"], folder, mistakes, f"{path}.faults"))
+        if len(mistakes) > before:
+            return None
+        options = {n: v for n, v in options.items() if n != "faults"}
     good, wrong = names.check(function, options, skip=1)
+    good = {**good, **made}
     for option, sentence in wrong:
         if sentence.startswith("unknown"):
             allowed = [*_GOAL_ENTRIES, *list(names.parameters(function))[1:]]
