@@ -4,12 +4,17 @@ This is the waist between those who make such networks (`quantize`: whole number
 float16 and bfloat16) and those who run them (`run` here, plainly; the campaign's engine, fast). The
 docstrings are the semantics; whoever computes otherwise must give the same bits where all numbers are whole.
 
-Whole numbers travel in float tensors (`Deployed.dtype`), which hold them exactly: float32 where no partial
-sum of any layer can reach 2^24, whatever codes weights and activations hold, else float64 (2^53).
+Whole numbers travel in float tensors, which hold them exactly. Codes (at most 16 bits) and weights are
+always float32. The sums of a step are of `Step.dtype`: float32 where no partial sum can reach 2^24, whatever
+codes weights and activations hold, else float64 (2^53). `multiplied` computes such sums exactly for any codes
+of the step's widths; `finish` takes sums of either dtype and gives codes in float32. A faulty accumulator may
+need more than 24 bits: convert sums to float64 before you change them. (On CUDA, TF32 and Winograd are not
+exact.)
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -27,8 +32,9 @@ class Rescale:
 
     Fixed-point multiplication, rounded half up (towards +∞); `>>` is floor division by 2^shift, and a shift
     of 0 adds nothing. `multiplier` and `shift` are float64 whole numbers, () or (C,) for one a channel;
-    products stay below 2^52, so float64 computes this exactly. Power-of-two scales have a multiplier of 1.
-    A ReLU is `low` = `zero`, a clipped activation a smaller `high`.
+    products stay below 2^52, so float64 computes this exactly. Power-of-two scales have a multiplier of 1,
+    but for averages over a number of pixels that is no power of two. A ReLU is `low` = `zero`, a clipped
+    activation a smaller `high`. Takes sums in float32 or float64, gives codes in float32.
     """
 
     multiplier: Tensor
@@ -42,21 +48,23 @@ class Rescale:
         multiplier, shift = (_along(t, channels, sums.dim(), axis) for t in (self.multiplier, self.shift))
         half = torch.where(shift > 0, torch.exp2(shift - 1), 0.0)
         scaled = sums.double().mul(multiplier).add_(half).mul_(torch.exp2(-shift)).floor_()
-        return scaled.add_(self.zero).clamp_(self.low, self.high).to(sums.dtype)
+        return scaled.add_(self.zero).clamp_(self.low, self.high).float()
 
 
 @dataclass(frozen=True, eq=False)
 class Rounded:
-    """From an accumulator to a float: the activation `function` ("": none), clamped to `low` and `high`, then
-    rounded to `form`. NaN stays NaN."""
+    """From an accumulator to a float: the activation `function` ("": none) with its keyword `arguments`,
+    clamped to `low` and `high`, then rounded to `form`. NaN stays NaN."""
 
     function: str = ""
     low: float = -torch.inf
     high: float = torch.inf
     form: str = "float32"
+    arguments: Mapping[str, JSON] = field(default_factory=dict)
 
     def __call__(self, sums: Tensor, channels: slice | Tensor | None = None, axis: int = 1) -> Tensor:
-        return round_to(elementwise(self.function, sums).clamp(self.low, self.high), self.form)
+        activated = elementwise(self.function, sums, self.arguments)
+        return round_to(activated.clamp(self.low, self.high), self.form)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,13 +75,15 @@ class Step:
     * `conv` (kernel, stride, padding, dilation, groups: pairs but the last) and `dense`:
       `finish(Σ (x − z) · weight + bias)`; weight (O, I / groups, h, w) or (O, I), bias (O,) or None.
     * `avg_pool` (kernel, stride, padding) and `global_pool` → (C,): `finish(Σ (x − z))` over the window;
-      where floats are averaged `finish` follows the mean (padding included in the count).
+      where floats are averaged `finish` follows the mean (padding included in the count). With `shares`
+      (H, W), what makes up for padding that is not counted: `finish(Σ (x − z) · shares)`, of floats the mean.
     * `add`: `finish(Σ_i (x_i − z_i) · factors_i)`; factors are whole numbers, of floats 1.
     * `max_pool` (kernel, stride, padding): the greatest code; padding never wins.
     * `concat`: the inputs one after the other along the channels, each through its `rescales[i]` where that
       is not None (`rescales[i](x_i − z_i)`).
     * `lookup`: `table[code − table_low]`, any elementwise function of whole numbers.
-    * `clip`: `finish(x − z)`. `flatten`: the same numbers as (features,).
+    * `clip`: `finish(x − z)`. `flatten`: the same numbers as (features,). `pad` (padding: top, bottom, left,
+      right): the same numbers in a border of z.
 
     What `finish` is None for stays as it is. `codes` is what the step's output is stored in, `accumulator`
     what its sums are held in before `finish`. `scale` and `zero` tell the meaning: value = (code − zero) ·
@@ -98,8 +108,11 @@ class Step:
     rescales: tuple[Rescale | None, ...] = ()
     table: Tensor | None = None
     table_low: int = 0  # the least code of the input
+    shares: Tensor | None = None
     scale: float = 1.0
     zero: int = 0
+    dtype: torch.dtype = torch.float32
+    chunk: int = 0  # `multiplied` sums this many input channels at a time in float32; 0: all at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,33 +170,24 @@ def sums(step: Step, arriving: list[Tensor]) -> Tensor:
     args = step.args
     if step.op in ("conv", "dense", "avg_pool", "global_pool", "clip") and step.zeros[0]:
         x = x - step.zeros[0]
-    if step.op == "conv":
+    if step.op in ("conv", "dense"):
         assert step.weight is not None
-        return F.conv2d(
-            x,
-            step.weight,
-            step.bias,
-            tuple(args["stride"]),
-            tuple(args["padding"]),
-            tuple(args["dilation"]),
-            args["groups"],
-        )
-    if step.op == "dense":
-        assert step.weight is not None
-        return F.linear(x, step.weight, step.bias)
+        return multiplied(step, x, step.weight, step.bias)
     if step.op == "max_pool":
         return F.max_pool2d(x, tuple(args["kernel"]), tuple(args["stride"]), tuple(args["padding"]))
-    if step.op == "avg_pool":
-        divisor = 1 if step.codes.form == "whole" else None
-        return F.avg_pool2d(
-            x, tuple(args["kernel"]), tuple(args["stride"]), tuple(args["padding"]), divisor_override=divisor
-        )
-    if step.op == "global_pool":
-        return x.sum(dim=(2, 3)) if step.codes.form == "whole" else x.mean(dim=(2, 3))
+    if step.op in ("avg_pool", "global_pool"):
+        x = x.to(step.dtype)
+        whole = step.codes.form == "whole"
+        if step.op == "global_pool":
+            return x.sum(dim=(2, 3)) if whole else x.mean(dim=(2, 3))
+        divisor = 1 if whole else None
+        window = tuple(args["kernel"]), tuple(args["stride"]), tuple(args["padding"])
+        total = F.avg_pool2d(x, *window, divisor_override=divisor)
+        return total if step.shares is None else total * step.shares.to(total)
     if step.op == "add":
-        total = torch.zeros_like(x)
+        total = torch.zeros_like(x, dtype=step.dtype)
         for other, zero, factor in zip(arriving, step.zeros, step.factors, strict=True):
-            total = total + (other - zero) * factor
+            total = total + (other - zero).to(step.dtype) * factor
         return total
     if step.op == "concat":
         parts = [
@@ -198,16 +202,43 @@ def sums(step: Step, arriving: list[Tensor]) -> Tensor:
         return x.flatten(1)
     if step.op == "clip":
         return x
+    if step.op == "pad":
+        top, bottom, left, right = args["padding"]
+        return F.pad(x, (left, right, top, bottom), value=float(step.zeros[0]))
     raise ValueError(f"{step.name}: no step is called {step.op!r}")
 
 
-def elementwise(function: str, x: Tensor) -> Tensor:
-    """An activation by the name that `nn.graph` gives it; "" is the identity."""
+def multiplied(step: Step, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Σ x · weight + bias of a `conv` or `dense` step, in `step.dtype`: exact for whole numbers of its widths.
+
+    `x` (n, …) without its zero point; `weight` may be faulty and, if `groups` is 1, have fewer or more rows
+    than the step's. Long sums are added up from float32 sums of `step.chunk` channels, or in float64.
+    """
+    if step.dtype == torch.float32:
+        return _product(step, x, weight, bias)
+    if not step.chunk:
+        return _product(step, x.double(), weight.double(), None if bias is None else bias.double())
+    parts = zip(torch.split(x, step.chunk, 1), torch.split(weight, step.chunk, 1), strict=True)
+    total = functools.reduce(Tensor.add_, (_product(step, a, b, None).double() for a, b in parts))
+    if bias is None:
+        return total
+    return total.add_(bias.double().reshape([-1 if d == 1 else 1 for d in range(total.dim())]))
+
+
+def _product(step: Step, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if step.op == "dense":
+        return F.linear(x, weight, bias)
+    args = step.args
+    window = tuple(args["stride"]), tuple(args["padding"]), tuple(args["dilation"])
+    return F.conv2d(x, weight, bias, *window, args["groups"])
+
+
+def elementwise(function: str, x: Tensor, arguments: Mapping[str, JSON] | None = None) -> Tensor:
+    """An activation by the name that it has in `torch.nn.functional` or `torch`; "" is the identity."""
     if function == "":
         return x
-    if function in ("relu", "tanh", "sigmoid"):
-        return getattr(torch, function)(x)  # type: ignore[no-any-return]
-    return getattr(F, function)(x)  # type: ignore[no-any-return]
+    act = getattr(torch, function) if function in ("relu", "tanh", "sigmoid") else getattr(F, function)
+    return act(x, **(arguments or {}))  # type: ignore[no-any-return]
 
 
 def round_to(x: Tensor, form: str) -> Tensor:
