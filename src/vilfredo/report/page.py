@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib import resources
 
 from vilfredo import pareto
 from vilfredo.goal import Goal
-from vilfredo.report import payload
+from vilfredo.report import payload, shell
 from vilfredo.report.early import early
 from vilfredo.trial import JSON, Trial
 from vilfredo.units import duration, show
 
 _SCRIPTS = (
     "units.js",
+    "elements.js",
     "charts.js",
     "front.js",
     "spiking.js",
@@ -68,27 +66,7 @@ def important(
 def render(data: ReportData) -> str:
     """The page as HTML text. Everything that comes from outside is escaped or kept as JSON data."""
     content = _payload(data)
-    style, script = _asset("style.css"), "\n".join(_asset(name) for name in _SCRIPTS)
-    script = f'(() => {{\n"use strict";\n{script}\n}})();'
-    policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
-    )
-    parts = {
-        "policy": policy,
-        "title": escape(_encodable(data.title)),
-        "style": style,
-        "fallback": _fallback(data, content),
-        "data": payload.dump(content),
-        "script": script,
-    }
-    page = _asset("page.html")
-    head, *rest = page.split("{{")
-    pieces = [head]
-    for piece in rest:  # one pass, so that nothing inserted is searched for further places
-        name, after = piece.split("}}", 1)
-        pieces += [parts[name], after]
-    return "".join(pieces)
+    return shell.page("page.html", _SCRIPTS, data.title, _fallback(data, content), content)
 
 
 def _payload(data: ReportData) -> dict[str, JSON]:
@@ -147,7 +125,9 @@ def _fallback(data: ReportData, content: Mapping[str, JSON]) -> str:
     front = pareto.front(data.trials, data.goals)
     states = ", ".join(f"{count} {state}" for state, count in content["states"].items())
     rows = [
-        "<tr><th>trial</th>" + "".join(f"<th>{escape(_encodable(g.name))}</th>" for g in data.goals) + "</tr>"
+        "<tr><th>trial</th>"
+        + "".join(f"<th>{escape(shell.encodable(g.name))}</th>" for g in data.goals)
+        + "</tr>"
     ]
     for trial in front[:100]:
         values = [trial.value(g.name) for g in data.goals]
@@ -166,15 +146,3 @@ def _fallback(data: ReportData, content: Mapping[str, JSON]) -> str:
 
 def _limit(limit: float | None) -> float | None:
     return None if limit is None or not math.isfinite(limit) else float(limit)
-
-
-def _encodable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _digest(text: str) -> str:
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def _asset(name: str) -> str:
-    return (resources.files("vilfredo.report") / "assets" / name).read_text("utf-8")

@@ -1,7 +1,6 @@
 // Early termination: what it saved, how the forecasts came out, who was halted and why.
 const HALTED = ["paused", "stopped"];
 const KINDS = [["complete", "--front", "trained in full"], ["revived", "--test", "halted, then trained in full"], ["stopped", "--select", "stopped"], ["paused", "--base", "paused"]];
-const percent = share => share >= 0.0995 ? `${(share * 100).toFixed(0)} %` : `${Number((share * 100).toPrecision(2))} %`;
 const savedShare = () => D.early.epochs ? D.early.epochs / (D.early.epochs + D.early.trained) : 0;
 
 // One halt in words, with what it forecast: [epoch, for good, reason, {place: [mean, sd, measured]}].

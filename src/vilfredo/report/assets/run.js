@@ -198,14 +198,6 @@ function failuresView() {
 }
 
 function againView() {
-  const words = (key, value) => {
-    if (value === null || value === "") return "–";
-    if (key === "memory" && typeof value === "number") return show(value, "B");
-    if (Array.isArray(value)) return !value.length ? "none" : key === "command" ? h("code", {}, value.join(" ")) : value.every(v => typeof v !== "object") ? value.join(", ") : h("code", {}, JSON.stringify(value));
-    if (typeof value === "object") return Object.values(value).some(v => v !== null && typeof v === "object") ? pairs(value) : Object.entries(value).map(([k, v]) => `${k.replaceAll("_", " ")} ${v ?? "–"}`).join(", ");
-    return String(value);
-  };
-  const pairs = data => h("dl", { class: "pairs" }, Object.entries(data).map(([key, value]) => [h("dt", {}, key.replaceAll("_", " ")), h("dd", {}, words(key, value))]));
   put(byId("again-body"),
     D.commands.length ? h("pre", { tabindex: 0, "aria-label": "commands" }, D.commands.join("\n")) : null,
     D.commands.length && D.spec ? h("p", { class: "quiet small" }, "with the specification below in that file.") : null,
