@@ -223,8 +223,10 @@ class Fault(Protocol):
 
     `faults(values, codes, rng)` is `draw`, then `apply` at what was drawn. They neither round nor saturate:
     whoever calls them knows what the hardware holds. Each single fault is made again from its position and
-    its detail; `details` gives those of single faults at bits that somebody else has drawn (-1 where a
-    fault is not of a bit: `bitwise` false). `transient` ones are drawn anew for each inference.
+    its detail; `details` gives those of single faults at bits that somebody else has drawn among `places`,
+    the numbers of the bits at which a single fault can be: (-1,) where it is not of a bit (`bitwise` false).
+    A single fault takes `extent(shape)` adjacent flat positions, from a multiple of that: 1, but for dead
+    channels. `transient` ones are drawn anew for each inference.
     """
 
     @property
@@ -235,6 +237,8 @@ class Fault(Protocol):
     def bitwise(self) -> bool: ...
     def __call__(self, values: NDArray[np.float64], codes: Codes, rng: Rng) -> NDArray[np.float64]: ...
     def draw(self, shape: tuple[int, ...], codes: Codes, rng: Rng) -> Hits: ...
+    def places(self, codes: Codes) -> tuple[int, ...]: ...
+    def extent(self, shape: tuple[int, ...]) -> int: ...
     def details(self, bits: NDArray[np.int64], codes: Codes, rng: Rng) -> NDArray[Any]: ...
     def apply(
         self, values: NDArray[np.float64], codes: Codes, detail: NDArray[Any]
