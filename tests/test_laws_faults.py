@@ -14,10 +14,12 @@ from hypothesis import strategies as st
 import vilfredo.faults
 from vilfredo.codes import Codes
 from vilfredo.faults.bit_flip import BitFlip
+from vilfredo.faults.burst import Burst
 from vilfredo.faults.dead import Dead
 from vilfredo.faults.gaussian import Gaussian
 from vilfredo.faults.lognormal import Lognormal
 from vilfredo.faults.stuck import Stuck
+from vilfredo.faults.stuck_bit import StuckBit
 
 EXAMPLES = {
     # file: faults of some strength, each with the option that is its strength
@@ -34,6 +36,8 @@ EXAMPLES = {
         (Stuck(1), "rate"),
     ],
     "dead": [(Dead(0.2), "rate"), (Dead(1.0), "rate")],
+    "stuck_bit": [(StuckBit(0.1), "rate"), (StuckBit(1.0, 1, "activations"), "rate")],
+    "burst": [(Burst(0.2), "rate"), (Burst(1.0, 3, "accumulators"), "rate")],
     "bit_flip": [(BitFlip(0.05), "rate"), (BitFlip(1.0), "rate"), (BitFlip(0.1, "thresholds"), "rate")],
 }
 CODES = Codes(-127, 127, 8)
