@@ -28,10 +28,20 @@ EXAMPLES = {
         "images": Chain(max_layers=10).bind((3, 32, 32), 100),
         "tiny images": Chain(min_layers=3, kernels=(1, 4, 7)).bind((2, 1, 5), 2),
         "table": Chain().bind((13,), 1),
+        "deployed": Chain(
+            bits=(4, 6, 8),
+            scales=("power_of_two", "real"),
+            activation_clip=(False, True),
+            weight_clip=(0, 0.25, 1),
+            layer_bits=(4, 8, 16),
+        ).bind((1, 8, 8), 10),
     },
     "macro": {
         "digits": Macro().bind((1, 8, 8), 10),
         "untuned": Macro(nodes=(3, 5), filters=(4, 8), tune=False).bind((3, 20, 9), 3),
+        "deployed": Macro(bits=(4, 8), activation_clip=(False, True), weight_clip=(0, 0.5)).bind(
+            (1, 8, 8), 10
+        ),
     },
     "parameters": {
         "conditional": from_mapping(
@@ -237,6 +247,10 @@ def test_decoded_shapes_agree(space, seed):
             "weight_decay",
             "batch_size",
             "schedule",
+            "bits",
+            "scales",
+            "activation_clip",
+            "weight_clip",
         }
     assert len(
         {json.dumps(architecture.layers(d.architecture)) + str(d.training) for d in designs.values()}

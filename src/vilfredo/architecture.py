@@ -26,6 +26,7 @@ class Layer:
     `sigmoid`, `dropout` (rate), `flatten`, `dense` (units, bias), `add`, `concat` (of channels, or of
     features), `identity`. `shape` is that of the output, without the batch; `global_pool` is the mean over
     height and width and gives (channels,). `avg_pool` divides by the kernel's area, padding included.
+    `conv` and `dense` may have `bits`, to be quantised to; without, they have as many as the network.
     """
 
     op: str
@@ -51,7 +52,8 @@ class Design:
     """What a network space decodes a genome to: the architecture and the training's hyperparameters.
 
     `training` may hold `optimizer` ("adam" or "sgd"), `lr`, `momentum`, `weight_decay`, `batch_size`,
-    `schedule` ("cosine" or "constant"); what is absent is the problem's default.
+    `schedule` ("cosine" or "constant"), `weight_clip` (0: none); and of deployment `bits`, `scales`
+    ("power_of_two" or "real") and `activation_clip`. What is absent is the problem's default.
     """
 
     architecture: Architecture

@@ -31,6 +31,7 @@ _GENES: Mapping[str, tuple[str, ...]] = {
     "dense": ("units",),
     "dropout": ("rate",),
 }
+_WEIGHTED = ("conv", "dense")  # they may have `bits`
 # How often each operation is drawn when a layer is added or replaced.
 _WEIGHTS: Mapping[str, float] = {
     "conv": 6,
@@ -63,7 +64,8 @@ class Chain:
     `{"op": "max_pool" | "avg_pool", "kernel": [h, w], "stride": [h, w]}`, `{"op": "global_pool"}`,
     `{"op": "dense", "units": u}`, `{"op": "dropout", "rate": r}`, `{"op": "batch_norm"}`,
     `{"op": "relu" | "tanh" | "sigmoid"}`; `stride` and `padding` may be left out (1 and 0; a pool's stride
-    is its kernel). For `training` see `vilfredo.spaces.training`.
+    is its kernel). Where there are `layer_bits`, convolutions and dense layers may have `bits` of their own;
+    those without have the network's. For `training` see `vilfredo.spaces.training`.
 
     Decoding repairs layer by layer. Padding beyond half the kernel is cut; kernels beyond the padded image
     shrink to it; strides that leave the window only one place shrink to the smallest such. Left out are pools
@@ -98,6 +100,11 @@ class Chain:
     weight_decay: tuple[float, float] = (1e-6, 1e-3)
     batch_sizes: tuple[int, ...] = (32, 64, 128)
     schedules: tuple[str, ...] = ("cosine", "constant")
+    bits: tuple[int, ...] = ()
+    scales: tuple[str, ...] = ()
+    activation_clip: tuple[bool, ...] = ()
+    weight_clip: tuple[float, ...] = ()
+    layer_bits: tuple[int, ...] = ()
     hyperparameters: Parameters = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -127,7 +134,12 @@ class Chain:
             self.weight_decay,
             self.batch_sizes,
             self.schedules,
+            self.bits,
+            self.scales,
+            self.activation_clip,
+            self.weight_clip,
         )
+        training.check_bits("layer_bits", self.layer_bits)
         object.__setattr__(self, "hyperparameters", space)
 
     def bind(self, input: Shape, outputs: int) -> Chain:
@@ -203,14 +215,17 @@ class Chain:
     def encode(self, genome: Genome) -> NDArray[np.float64]:
         """For surrogates: each decoded layer's operation and sizes, sums over the network, the training.
 
-        Shape (16 max_layers + 12 + d,), where d is that of the training hyperparameters; in [0, 1].
+        Shape (16 max_layers + 12 + d,), where d is that of the training hyperparameters, and 17 in place of
+        16 where layers may have bits of their own; in [0, 1].
         """
         built = self.decode(genome).architecture
         body = [layer for layer in built.layers[:-1] if layer.op != "flatten"]
         flat: list[float] = []
         for layer in body:
             flat.extend(_features(layer))
-        flat.extend([0.0] * (16 * (self.max_layers - len(body))))
+            if self.layer_bits:
+                flat.append(layer.args.get("bits", 0) / 16)
+        flat.extend([0.0] * ((17 if self.layer_bits else 16) * (self.max_layers - len(body))))
         count = {op: sum(layer.op == op for layer in body) for op in _OPS}
         last = built.layers[-2].shape if len(built.layers) > 1 else built.input
         images = [layer.shape for layer in body if len(layer.shape) == 3]
@@ -245,8 +260,9 @@ class Chain:
         """The network and its training. Raises `Impossible`; `ValueError` if the space is not bound."""
         if not self.input:
             raise ValueError("the space does not know its data yet: call bind(input, outputs) first")
-        _check_genome(genome, self.min_layers, self.max_layers)
+        _check_genome(genome, self.min_layers, self.max_layers, bool(self.layer_bits))
         self.hyperparameters.check(genome["training"])
+        usual = genome["training"].get("bits")
         layers: list[Layer] = []
         shape = self.input
         never_negative = False
@@ -279,6 +295,8 @@ class Chain:
                 if op == "batch_norm" and layers and layers[-1].op in ("conv", "dense"):
                     # Batch norm takes the mean away: a bias before it would do nothing.
                     layers[-1] = replace(layers[-1], args={**layers[-1].args, "bias": False})
+            if "bits" in gene and gene["bits"] != usual:
+                args = {**args, "bits": gene["bits"]}
             layers.append(_after(layers, op, args, shape))
             shape = layers[-1].shape
             if op in ("relu", "sigmoid"):
@@ -358,16 +376,23 @@ class Chain:
                 "kernel": kernel,
                 "stride": [1, 1] if u() < 0.75 else [_pick(self.strides, u), _pick(self.strides, u)],
                 "padding": [k // 2 if same else int(u() * (k // 2 + 1)) for k in kernel],
+                **self._bits(u),
             }
         if op in _POOLS:
             size = _pick(self.pools, u)
             kernel = [size, size] if u() < 0.7 else [_pick(self.pools, u), _pick(self.pools, u)]
             return {"op": op, "kernel": kernel, "stride": [2, 2] if u() < 0.8 else list(kernel)}
         if op == "dense":
-            return {"op": op, "units": _pick(self.units, u)}
+            return {"op": op, "units": _pick(self.units, u), **self._bits(u)}
         if op == "dropout":
             return {"op": op, "rate": _pick(self.rates, u)}
         return {"op": op}
+
+    def _bits(self, u: Uniform) -> dict[str, JSON]:
+        """The entry `bits` of a layer, in half of all cases none."""
+        if not self.layer_bits or u() < 0.5:
+            return {}
+        return {"bits": _pick(self.layer_bits, u)}
 
     def _change(self, genome: Genome, u: Uniform, rng: Rng) -> Genome:
         """The genome after one random change, which may not decode."""
@@ -410,7 +435,13 @@ class Chain:
             return {**gene, "op": _pick(others, u)}
         if op not in _GENES:
             return gene
-        name = _pick(_GENES[op], u)
+        own = ("bits",) if self.layer_bits and op in _WEIGHTED else ()
+        name = _pick((*_GENES[op], *own), u)
+        if name == "bits":
+            choices = [b for b in (None, *self.layer_bits) if b != gene.get("bits")]
+            drawn = _pick(choices, u)
+            rest = {n: value for n, value in gene.items() if n != "bits"}
+            return rest if drawn is None else {**rest, "bits": drawn}
         if name in ("filters", "units", "rate"):
             values = {"filters": self.filters, "units": self.units, "rate": self.rates}[name]
             return {**gene, name: _neighbour(values, gene[name], u)}
@@ -495,7 +526,7 @@ def _check_ends(input: Shape, outputs: int) -> None:
         raise ValueError(f"a network needs at least one output, not {outputs}")
 
 
-def _check_genome(genome: Genome, shortest: int, longest: int) -> None:
+def _check_genome(genome: Genome, shortest: int, longest: int, bits: bool) -> None:
     """Raises `Impossible` if `genome` has not the form that the class describes."""
     if set(genome) != {"layers", "training"}:
         raise Impossible(f"a chain has 'layers' and 'training', not {', '.join(map(repr, sorted(genome)))}")
@@ -513,13 +544,15 @@ def _check_genome(genome: Genome, shortest: int, longest: int) -> None:
         if not isinstance(op, str) or op not in _WEIGHTS:
             raise Impossible(f"layer {index} is no layer of a chain ({', '.join(_OPS)}): {gene!r}")
         names = _GENES.get(op, ())
+        if bits and op in _WEIGHTED:
+            names = (*names, "bits")
         if len(gene) > 1 + len(names) or any(key != "op" and key not in names for key in gene):
             raise Impossible(f"layer {index} ({op}) has {', '.join(gene)}, but may have {', '.join(names)}")
         for name in names:
             if name in gene:
                 if not _is_gene(name, gene[name]):
                     raise Impossible(f"layer {index} ({op}) cannot have {name} = {gene[name]!r}")
-            elif name not in ("stride", "padding"):
+            elif name not in ("stride", "padding", "bits"):
                 raise Impossible(f"layer {index} ({op}) lacks {name!r}")
 
 
@@ -528,6 +561,8 @@ def _is_gene(name: str, value: JSON) -> bool:
         return type(value) is int and value >= 1
     if name == "rate":
         return type(value) in (int, float) and 0 <= value < 1
+    if name == "bits":
+        return training.is_bits(value)
     low = 0 if name == "padding" else 1
     return isinstance(value, Sequence) and len(value) == 2 and all(type(v) is int and v >= low for v in value)
 

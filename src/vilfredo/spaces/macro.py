@@ -64,6 +64,10 @@ class Macro:
     weight_decay: tuple[float, float] = (1e-6, 1e-3)
     batch_sizes: tuple[int, ...] = (32, 64, 128)
     schedules: tuple[str, ...] = ("cosine", "constant")
+    bits: tuple[int, ...] = ()
+    scales: tuple[str, ...] = ()
+    activation_clip: tuple[bool, ...] = ()
+    weight_clip: tuple[float, ...] = ()
     hyperparameters: Parameters = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +80,10 @@ class Macro:
                 f"filters must be whole numbers above 0, one for each of the {len(self.nodes)} phases, "
                 f"not {list(self.filters)!r}"
             )
+        if not self.tune:
+            for name in ("bits", "scales", "activation_clip", "weight_clip"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} are genes of the training, and tune = false leaves it alone")
         if self.input or self.outputs:
             _check_ends(self.input, self.outputs)
         space = training.hyperparameters(
@@ -86,6 +94,10 @@ class Macro:
             self.weight_decay,
             self.batch_sizes,
             self.schedules,
+            self.bits,
+            self.scales,
+            self.activation_clip,
+            self.weight_clip,
         )
         object.__setattr__(self, "hyperparameters", space)
 

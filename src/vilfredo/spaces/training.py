@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 from vilfredo.spaces.parameters import Choice, Float, Parameters
 from vilfredo.trial import JSON, Genome
 
@@ -14,12 +17,21 @@ def hyperparameters(
     weight_decay: tuple[float, float],
     batch_sizes: tuple[int, ...],
     schedules: tuple[str, ...],
+    bits: tuple[int, ...] = (),
+    scales: tuple[str, ...] = (),
+    activation_clip: tuple[bool, ...] = (),
+    weight_clip: tuple[float, ...] = (),
 ) -> Parameters:
     """The genes `optimizer`, `lr` (of Adam), `sgd_lr` and `momentum` (of SGD), `weight_decay`,
     `batch_size` and `schedule`. Rates and decay are on a log scale.
 
     Adam and SGD have a learning rate each because good ones lie a factor of ten apart: with one range
-    for both, a third of all random networks would hardly train. Raises `ValueError`, one sentence.
+    for both, a third of all random networks would hardly train.
+
+    And, where there is something to choose from, how the network is deployed: `bits` of weights and
+    activations, `scales` of the codes ("power_of_two" or "real"), `activation_clip` (whether activations
+    are restricted to the range seen in calibration), and `weight_clip`, the limit of weights in training (0:
+    none). Raises `ValueError`, one sentence.
     """
     for name, given, known in (
         ("optimizers", optimizers, ("adam", "sgd")),
@@ -44,7 +56,49 @@ def hyperparameters(
     items["weight_decay"] = _float("weight_decay", weight_decay, {}, log=True)
     items["batch_size"] = Choice(tuple(batch_sizes))
     items["schedule"] = Choice(tuple(schedules))
+    items |= _deployment(bits, scales, activation_clip, weight_clip)
     return Parameters(items, crossover="uniform")
+
+
+def check_bits(name: str, bits: Sequence[int]) -> None:
+    """Raises `ValueError`, one sentence, unless these are word lengths that networks can be quantised to."""
+    if not all(is_bits(b) for b in bits):
+        raise ValueError(f"{name} must be whole numbers from 4 to 16, not {list(bits)!r}")
+
+
+def is_bits(value: JSON) -> bool:
+    return type(value) is int and 4 <= value <= 16
+
+
+def _deployment(
+    bits: tuple[int, ...],
+    scales: tuple[str, ...],
+    activation_clip: tuple[bool, ...],
+    weight_clip: tuple[float, ...],
+) -> dict[str, Choice | Float]:
+    check_bits("bits", bits)
+    if not set(scales) <= {"power_of_two", "real"}:
+        raise ValueError(f"scales must be some of power_of_two, real, not {list(scales)!r}")
+    if not all(type(b) is bool for b in activation_clip):
+        raise ValueError(f"activation_clip must be some of false, true, not {list(activation_clip)!r}")
+    if not all(type(c) in (int, float) and 0 <= c < math.inf for c in weight_clip):
+        raise ValueError(
+            f"weight_clip must be numbers from 0, which means no limit, not {list(weight_clip)!r}"
+        )
+    genes: dict[str, tuple[JSON, ...]] = {
+        "bits": tuple(bits),
+        "scales": tuple(scales),
+        "activation_clip": tuple(activation_clip),
+        "weight_clip": tuple(weight_clip),
+    }
+    items: dict[str, Choice | Float] = {}
+    for name, options in genes.items():
+        if options:
+            try:
+                items[name] = Choice(options)
+            except ValueError as problem:
+                raise ValueError(f"{name}: {problem}") from problem
+    return items
 
 
 def design(space: Parameters, genome: Genome) -> dict[str, JSON]:
