@@ -44,10 +44,11 @@ def exactly(size: int, count: int, rng: np.random.Generator) -> NDArray[np.int64
         return np.flatnonzero(spared)
     if count <= _FEW:
         return np.sort(rng.choice(size, count, replace=False, shuffle=False).astype(np.int64))
-    places = np.unique(rng.integers(0, size, count))
+    places = np.empty(0, np.int64)
     while len(places) < count:  # those that came twice, anew: no set is preferred
         more = rng.integers(0, size, count - len(places))
-        places = np.unique(np.concatenate([places, more]))
+        places = np.sort(np.concatenate([places, more]))
+        places = places[np.diff(places, prepend=-1) > 0]
     return places
 
 
@@ -82,8 +83,7 @@ def acted(
     hits = fault.draw(values.shape, codes, rng)
     faulty = values.copy()
     flat = faulty.reshape(-1)
-    everywhere = len(hits.index) == flat.size
-    if everywhere:
+    if len(hits.index) == flat.size:
         flat[:] = fault.apply(flat, codes, hits.detail)
     else:
         flat[hits.index] = fault.apply(flat[hits.index], codes, hits.detail)
