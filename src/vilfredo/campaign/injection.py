@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
+from vilfredo.nn.deployed import Deployed
 from vilfredo.protocols import Fault, Site
 
 INPUT = -1  # the step whose output is the network's input
@@ -36,3 +39,15 @@ class Injection:
     """All faults that one network has at once. A single fault is one hit of one position."""
 
     hits: tuple[Hit, ...]
+
+
+class Runs(Protocol):
+    """What runs injections: `campaign.engine.Engine`, or anything that gives the same answers slowly."""
+
+    @property
+    def network(self) -> Deployed: ...
+    @property
+    def classes(self) -> Tensor: ...  # (n,) int64: of each image, without faults
+    def classes_under(
+        self, injections: Sequence[Injection]
+    ) -> NDArray[np.int64]: ...  # (injections, n): each injection on its own
