@@ -1,0 +1,125 @@
+"""What the engine says of any fault in any network is what a plain run of the faulty network gives.
+
+Whole-number networks: every code, bit for bit. Floats are added up in another order, so their codes are
+close, and their classes equal unless two outputs are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deployed_networks import IMAGES, network
+from vilfredo.campaign.engine import Engine
+from vilfredo.campaign.hits import place
+from vilfredo.campaign.injection import INPUT, Hit, Injection
+from vilfredo.campaign.plain import plain
+from vilfredo.faults.bit_flip import BitFlip
+from vilfredo.faults.burst import Burst
+from vilfredo.faults.dead import Dead
+from vilfredo.faults.gaussian import Gaussian
+from vilfredo.faults.lognormal import Lognormal
+from vilfredo.faults.stuck import Stuck
+from vilfredo.faults.stuck_bit import StuckBit
+
+FAULTS = {  # file: faults at a site
+    "bit_flip": lambda site: [BitFlip(0.02, site), BitFlip(site=site, count=1)],
+    "burst": lambda site: [Burst(0.05, 3, site)],
+    "gaussian": lambda site: [Gaussian(0.2, site), Gaussian(3.0, site, relative=False)],
+    "lognormal": lambda site: [Lognormal(0.3, site)],
+    "stuck": lambda site: [Stuck(0.1, at, site=site) for at in ("zero", "max", "min")],
+    "stuck_bit": lambda site: [StuckBit(0.05, at, site) for at in (0, 1)],
+    "dead": lambda site: [Dead(0.2), Dead(0.3, "channels")],
+}
+SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
+SHARE = {"one": 0, "few": 3, "many": 10**9}
+
+
+def drawn(net, rng, kind, site, amount, transient):
+    """A hit of this kind, or None where the network has no such place."""
+    faults = FAULTS[kind](site) if (kind == "dead") == (site == "neurons") else []
+    if not faults:
+        return None
+    fault = faults[rng.integers(len(faults))]
+    steps = [INPUT] if site == "inputs" else range(-1 if site == "neurons" else 0, len(net.steps))
+    steps = [s for s in steps if possible(net, s, site)]
+    if not steps:
+        return None
+    step = int(rng.choice(steps))
+    shape, codes = place(net, step, site)
+    parts, image = [], []
+    for i in range(IMAGES) if transient else [0]:
+        hits = fault.draw(shape, codes, rng)
+        keep = rng.permutation(len(hits.index))[: max(1, SHARE[amount])]
+        if amount == "one" and i != IMAGES - 1 and rng.random() < 0.5:
+            keep = keep[:0]
+        parts.append((hits.index[keep], hits.detail[keep]))
+        image.append(np.full(len(keep), i))
+    index = np.concatenate([p[0] for p in parts])
+    detail = np.concatenate([p[1] for p in parts])
+    return Hit(fault, step, site, index, detail, np.concatenate(image) if transient else None)
+
+
+def possible(net, step, site):
+    try:
+        return bool(place(net, step, site))
+    except ValueError:
+        return False
+
+
+def injections(net, rng, count):
+    found = []
+    for _ in range(count):
+        hits = []
+        for _ in range(int(rng.choice([0, 1, 1, 1, 2, 4]))):
+            kind, site = str(rng.choice(list(FAULTS))), str(rng.choice(SITES))
+            if rng.random() < 0.15:
+                kind, site = "dead", "neurons"
+            amount = str(rng.choice(list(SHARE)))
+            hit = drawn(net, rng, kind, site, amount, bool(rng.random() < 0.4))
+            hits += [hit] if hit is not None else []
+        found.append(Injection(tuple(hits)))
+    return found
+
+
+def compared(net, x, found, memory, close):
+    engine = Engine(net, x, memory=memory)
+    outputs = list(engine.outputs(found))
+    classes = engine.classes_under(found)
+    assert len(outputs) == len(found)
+    assert classes.shape == (len(found), len(x))
+    assert classes.dtype == np.int64
+    for injection, output, row in zip(found, outputs, classes, strict=True):
+        expected = plain(net, x, injection)
+        assert output.dtype == expected.dtype
+        if not close:
+            assert torch.equal(output, expected), injection
+            assert np.array_equal(row, expected.argmax(1).numpy())
+            continue
+        assert torch.equal(output.isnan(), expected.isnan())
+        assert torch.allclose(output, expected, *close, equal_nan=True), injection
+        best = expected.nan_to_num(nan=0.0).topk(2, 1).values
+        sure = ~expected.isnan().any(1) & (best[:, 0] - best[:, 1] > close[0] * best[:, 0].abs() + close[1])
+        nan = expected.isnan().any(1)
+        assert np.array_equal(row[sure | nan], expected.argmax(1).numpy()[sure | nan])
+
+
+@pytest.mark.parametrize("scheme", ["real", "power_of_two", "power_of_two_tensor"])
+@given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(0, 6), memory=st.sampled_from([1, 1 << 30]))
+@settings(max_examples=60, deadline=None)
+def test_whole_numbers_are_those_of_a_plain_run_bit_for_bit(scheme, seed, blocks, memory):
+    net, x = network(seed, "whole", scheme, blocks)
+    compared(net, x, injections(net, np.random.default_rng(seed), 8), memory, None)
+
+
+@pytest.mark.parametrize(
+    ("form", "close"), [("float32", (1e-3, 1e-3)), ("bfloat16", (0.1, 0.1)), ("float16", (0.02, 0.02))]
+)
+@given(seed=st.integers(0, 2**32 - 1), blocks=st.integers(0, 6))
+@settings(max_examples=30, deadline=None)
+def test_floats_are_close_to_a_plain_run(form, close, seed, blocks):
+    net, x = network(seed, form, "real", blocks)
+    compared(net, x, injections(net, np.random.default_rng(seed), 8), 1 << 30, close)
