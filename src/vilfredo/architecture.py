@@ -21,11 +21,14 @@ Shape = tuple[int, ...]  # without the batch: (channels, height, width) or (feat
 class Layer:
     """One operation. `inputs` are indices of earlier layers, -1 is the network's input.
 
-    `op` and its `args`: `conv` (filters, kernel [h, w], stride [h, w], padding [h, w], groups, bias),
-    `max_pool` and `avg_pool` (kernel, stride, padding), `global_pool`, `batch_norm`, `relu`, `tanh`,
-    `sigmoid`, `dropout` (rate), `flatten`, `dense` (units, bias), `add`, `concat` (of channels, or of
-    features), `identity`. `shape` is that of the output, without the batch; `global_pool` is the mean over
-    height and width and gives (channels,). `avg_pool` divides by the kernel's area, padding included.
+    `op` and its `args`: `conv` (filters, kernel [h, w], stride [h, w], padding [h, w] or [top, bottom, left,
+    right], groups, bias, dilation [h, w]), `max_pool` and `avg_pool` (kernel, stride, padding),
+    `global_pool`, `batch_norm`, `relu`, `tanh`, `sigmoid`, `clip` (low, high; None: no limit), `function`
+    (the name of an elementwise one in `torch.nn.functional`, its keyword arguments), `dropout` (rate),
+    `flatten`, `dense` (units, bias), `add`, `concat` (of channels, or of features), `pad` (padding [top,
+    bottom, left, right], of zeros), `identity`. `shape` is that of the output, without the batch;
+    `global_pool` is the mean over height and width and gives (channels,). `avg_pool` divides by the kernel's
+    area, padding included unless `count_padding` is false.
     `conv` and `dense` may have `bits`, to be quantised to; without, they have as many as the network.
     """
 
@@ -54,10 +57,15 @@ class Design:
     `training` may hold `optimizer` ("adam" or "sgd"), `lr`, `momentum`, `weight_decay`, `batch_size`,
     `schedule` ("cosine" or "constant"), `weight_clip` (0: none); and of deployment `bits`, `scales`
     ("power_of_two" or "real") and `activation_clip`. What is absent is the problem's default.
+
+    Of spaces whose networks inherit weights: `names` of the layers, one each, by which a layer is known again
+    in children, and `births`, how a layer begins that no parent has: "" at random, "identity" or "zero".
     """
 
     architecture: Architecture
     training: Mapping[str, JSON] = field(default_factory=dict)
+    names: tuple[int, ...] = field(default=(), compare=False)
+    births: tuple[str, ...] = field(default=(), compare=False)
 
 
 def canonical(design: Design) -> str:
@@ -104,7 +112,7 @@ def input_shapes(architecture: Architecture) -> list[tuple[Shape, ...]]:
     return [tuple(architecture.input if i == -1 else known[i].shape for i in layer.inputs) for layer in known]
 
 
-_SAME = frozenset({"batch_norm", "relu", "tanh", "sigmoid", "dropout", "identity"})
+_SAME = frozenset({"batch_norm", "relu", "tanh", "sigmoid", "clip", "function", "dropout", "identity"})
 
 
 def infer(op: str, args: Mapping[str, JSON], shapes: Sequence[Shape]) -> Shape:
@@ -121,11 +129,14 @@ def infer(op: str, args: Mapping[str, JSON], shapes: Sequence[Shape]) -> Shape:
     if op in ("conv", "max_pool", "avg_pool"):
         if len(shape) != 3:
             raise Impossible(f"{op} needs an image (channels, height, width), not the shape {shape}")
+        padding = args.get("padding", (0, 0))
+        if op == "conv" and len(padding) == 4:
+            shape, padding = _bordered(shape, padding), (0, 0)
+        # A dilated kernel covers what one of that size would.
+        kernel = [d * (k - 1) + 1 for k, d in zip(args["kernel"], args.get("dilation", (1, 1)), strict=True)]
         height, width = (
             window(op, size, k, s, p)
-            for size, k, s, p in zip(
-                shape[1:], args["kernel"], args["stride"], args.get("padding", (0, 0)), strict=True
-            )
+            for size, k, s, p in zip(shape[1:], kernel, args["stride"], padding, strict=True)
         )
         if op != "conv":
             return shape[0], height, width
@@ -135,6 +146,10 @@ def infer(op: str, args: Mapping[str, JSON], shapes: Sequence[Shape]) -> Shape:
                 f"conv cannot make {args['filters']} filters of {shape[0]} channels in {groups} groups"
             )
         return args["filters"], height, width
+    if op == "pad":
+        if len(shape) != 3 or min(args["padding"]) < 0:
+            raise Impossible(f"pad cannot put a border of {args['padding']} around the shape {shape}")
+        return _bordered(shape, args["padding"])
     if op == "global_pool":
         if len(shape) != 3:
             raise Impossible(f"global_pool needs an image (channels, height, width), not the shape {shape}")
@@ -156,6 +171,11 @@ def infer(op: str, args: Mapping[str, JSON], shapes: Sequence[Shape]) -> Shape:
             raise Impossible(f"concat needs equal heights and widths, not {', '.join(map(str, shapes))}")
         return (sum(other[0] for other in shapes), *shape[1:])
     raise Impossible(f"no layer is called {op!r}")
+
+
+def _bordered(shape: Shape, padding: Sequence[int]) -> Shape:
+    top, bottom, left, right = padding
+    return shape[0], shape[1] + top + bottom, shape[2] + left + right
 
 
 def window(op: str, size: int, kernel: int, stride: int, padding: int) -> int:
@@ -206,3 +226,48 @@ def macs(architecture: Architecture) -> int:
     """Multiply-accumulates of the whole network for one example (see `layer_macs`)."""
     pairs = zip(architecture.layers, input_shapes(architecture), strict=True)
     return sum(layer_macs(layer, shapes) for layer, shapes in pairs)
+
+
+def linked(architecture: Architecture) -> tuple[int, ...]:
+    """For each layer the group of convolutions and dense layers with which its width must change, as the
+    least index in it; -1 where it cannot change.
+
+    Widths go together where `add` sums what they made, through whatever keeps channels apart: batch norm,
+    activations, pools, depthwise convolutions. The network's input is fixed, and what is summed with it, with
+    unlike runs of channels, or taken by a grouped convolution or in a flattened image.
+    """
+    group: dict[int, int] = {-1: -1}
+
+    def root(of: int) -> int:
+        while group[of] != of:
+            of = group[of]
+        return of
+
+    def join(runs: Sequence[tuple[int, int]], others: Sequence[tuple[int, int]]) -> None:
+        alike = [n for _, n in runs] == [n for _, n in others]
+        pairs = list(zip(runs, others, strict=True)) if alike else [(r, (-1, 0)) for r in (*runs, *others)]
+        for (one, _), (two, _) in pairs:
+            low, high = sorted((root(one), root(two)))
+            group[high] = low
+
+    made: dict[int, tuple[tuple[int, int], ...]] = {-1: ((-1, architecture.input[0]),)}
+    for index, layer in enumerate(architecture.layers):
+        arriving = [made[i] for i in layer.inputs]
+        taken = sum(n for _, n in arriving[0])
+        depthwise = layer.op == "conv" and taken == layer.args.get("groups", 1) == layer.args["filters"]
+        if layer.op == "concat":
+            made[index] = tuple(run for runs in arriving for run in runs)
+        elif (layer.op == "conv" and not (depthwise and taken > 1)) or layer.op == "dense":
+            group[index] = index
+            made[index] = ((index, layer.shape[0]),)
+            if layer.args.get("groups", 1) > 1:
+                join(arriving[0], ())
+                join(made[index], ())
+        elif layer.shape[0] != taken:
+            join(arriving[0], ())
+            made[index] = ((-1, layer.shape[0]),)
+        else:
+            made[index] = arriving[0]
+            for other in arriving[1:]:
+                join(arriving[0], other)
+    return tuple(root(i) if i in group else i for i in range(len(architecture.layers)))
