@@ -79,7 +79,8 @@ def values(bits: NDArray[np.int64], codes: Codes) -> NDArray[np.float64]:
     if codes.form == "float16":
         return bits.astype(np.uint16).view(np.float16).astype(np.float64)
     word = bits << 16 if codes.form == "bfloat16" else bits
-    return word.astype(np.uint32).view(np.float32).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs become quiet ones
+        return word.astype(np.uint32).view(np.float32).astype(np.float64)
 
 
 def span(codes: Codes) -> tuple[int, int]:
