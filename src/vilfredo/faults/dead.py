@@ -23,23 +23,24 @@ from vilfredo.protocols import Hits
 @dataclass(frozen=True)
 class Dead:
     """`rate`: probability of each neuron or channel. `of`: "neurons" or "channels"; channels are the first
-    axis of arrays (channels, height, width) or (features,). `transient`: anew in each inference. It acts on
-    an array of ones, where 0 comes to mean dead. Raises `ValueError` for other options and, when called,
-    for channels of other arrays.
+    axis of arrays (channels, height, width) or (features,). It acts on an array of ones, where 0 comes to mean
+    dead. Raises `ValueError` for other options and, when called, for channels of other arrays.
     """
 
     rate: float
     of: Literal["neurons", "channels"] = "neurons"
-    transient: bool = False
 
     def __post_init__(self) -> None:
         options.rate("dead", self.rate)
         options.one_of("dead", "of", self.of, ("neurons", "channels"))
-        options.yes_or_no("dead", "transient", self.transient)
 
     @property
     def site(self) -> Literal["neurons"]:
         return "neurons"
+
+    @property
+    def transient(self) -> bool:
+        return False
 
     @property
     def bitwise(self) -> bool:

@@ -38,7 +38,8 @@ def copies(
     threshold. `weights` (count, s) are what the processor's own imperfection has left of the weights; None:
     the program's, in every copy.
 
-    Raises `ValueError` for a count below 1, for weights of another shape, and for what a fault refuses.
+    Raises `ValueError` for a count below 1, for weights of another shape, for transient faults, and for what
+    a fault refuses.
     """
     if count < 1:
         raise ValueError(f"{count} copies of a network were asked for; give 1 or more")
@@ -54,6 +55,16 @@ def copies(
     threshold_codes = codes(program.threshold_limits, program.exact)
     delay_codes = codes(program.delay_limits, True)
     for fault in faults:
+        if fault.site not in ("weights", "thresholds", "delays", "neurons"):
+            raise ValueError(
+                f"{type(fault).__name__} acts on {fault.site!r}; a spiking network has weights, thresholds, "
+                "delays and neurons"
+            )
+        if getattr(fault, "transient", False):
+            raise ValueError(
+                f"{type(fault).__name__} is transient, but each copy of a spiking network keeps its faults for "
+                "all inferences; leave transient = true out"
+            )
         if fault.site == "weights":
             weight = _after(fault, weight, weight_codes, program.exact, rng)
         elif fault.site == "thresholds":
@@ -61,13 +72,8 @@ def copies(
         elif fault.site == "delays":
             delay = np.maximum(_after(fault, delay, delay_codes, True, rng), 1.0)
             moved = True
-        elif fault.site == "neurons":
-            alive = fault(alive, Codes(0.0, 1.0, 1), rng)
         else:
-            raise ValueError(
-                f"{type(fault).__name__} acts on {fault.site!r}; a spiking network has weights, thresholds, "
-                "delays and neurons"
-            )
+            alive = fault(alive, Codes(0.0, 1.0, 1), rng)
     threshold[alive == 0] = np.inf
     return Copies(weight, threshold, delay.astype(np.int64) if moved else None)
 
@@ -91,5 +97,9 @@ def hold(values: NDArray[np.float64], codes: Codes, whole: bool) -> NDArray[np.f
 def _after(fault: Fault, values: Floats, codes: Codes, whole: bool, rng: np.random.Generator) -> Floats:
     """What cells hold after a fault; what is infinite (it never fires) or unchanged stays as it is."""
     finite = np.isfinite(values)
-    faulty = fault(np.where(finite, values, 0.0), codes, rng)
+    cells = np.where(finite, values, 0.0)
+    if getattr(fault, "count", None) is None:
+        faulty = fault(cells, codes, rng)
+    else:  # so many in each copy
+        faulty = np.stack([fault(one, codes, rng) for one in cells])
     return np.where(finite & (faulty != values), hold(faulty, codes, whole), values)
