@@ -18,6 +18,7 @@ from vilfredo import architecture
 from vilfredo.protocols import Impossible
 from vilfredo.spaces.chain import Chain
 from vilfredo.spaces.macro import Macro
+from vilfredo.spaces.morph import Morph
 from vilfredo.spaces.parameters import Choice, Float, Int, Parameters, from_mapping
 from vilfredo.spaces.ranges import Range
 from vilfredo.spaces.spiking import Spiking
@@ -42,6 +43,14 @@ EXAMPLES = {
         "deployed": Macro(bits=(4, 8), activation_clip=(False, True), weight_clip=(0, 0.5)).bind(
             (1, 8, 8), 10
         ),
+    },
+    "morph": {
+        "digits": Morph().bind((1, 8, 8), 10),
+        "quantised": Morph(
+            bits=(4, 8), scales=("power_of_two", "real"), activation_clip=(False, True), layer_bits=(4, 6)
+        ).bind((3, 16, 16), 10),
+        "untuned, tiny images": Morph(tune=False, blocks=(2, 4)).bind((2, 1, 5), 2),
+        "table": Morph().bind((13,), 1),
     },
     "parameters": {
         "conditional": from_mapping(
