@@ -1,0 +1,227 @@
+"""The page of a fault campaign on one network: where faults are critical, what many of them do, what
+clipping buys. One self-contained file like that of a search."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from html import escape
+from typing import NamedTuple
+
+from vilfredo.report import payload, shell
+from vilfredo.trial import JSON
+from vilfredo.units import show
+
+_SCRIPTS = ("units.js", "elements.js", "faults.js")
+
+
+class Range(NamedTuple):
+    """An estimate with its interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A layer with numbers that can be hit. `bits` is how many each number has (0: none), `fields` what they
+    mean, the least significant first: "mantissa", "exponent", "sign" or "magnitude"."""
+
+    name: str
+    bits: int
+    fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """Single faults that were tried, together: of a layer and a bit, of one of them, of a channel.
+
+    `layer` is a place in `FaultReport.layers`; −1, as of the other places: of all. `size` is how many such
+    faults there are, `ccr` the mean share of images that change class.
+    """
+
+    tried: int
+    critical: int
+    share: Range
+    ccr: float
+    size: int = 0
+    layer: int = -1
+    bit: int = -1
+    channel: int = -1
+    field: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """A single fault. `at` says its position in words, `index` flat; `before` and `after` are the number that
+    it changes, None where it has none."""
+
+    place: int
+    layer: str
+    index: int
+    at: str
+    bit: int
+    before: float | None
+    after: float | None
+    ccr: float
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """Many faults at once, over `copies` of the network. `faults` is how many a copy has on average."""
+
+    rate: float
+    accuracy: Range
+    ccr: Range
+    worst: float
+    copies: int
+    faults: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """One form of the network. `share` None: no single faults were tried. `exhaustive`: all of them were."""
+
+    name: str
+    accuracy: Range
+    share: Range | None = None
+    ccr: float = 0.0
+    tried: int = 0
+    critical: int = 0
+    size: int = 0
+    exhaustive: bool = False
+    cells: Sequence[Tally] = ()
+    layers: Sequence[Tally] = ()
+    bits: Sequence[Tally] = ()
+    channels: Sequence[Tally] = ()
+    worst: Sequence[Worst] = ()
+    rates: Sequence[Rate] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """What the second arm, clipped, has over the first: in words, and single faults that are critical in
+    both, only in the first, only in the second, in neither."""
+
+    words: Sequence[str]
+    pairs: tuple[int, int, int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table: `columns` are names with whether they hold numbers, `units` those of the numbers."""
+
+    columns: Sequence[tuple[str, bool]] = ()
+    units: Sequence[str] = ()
+    rows: Sequence[Sequence[str | float | None]] = ()
+    words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    """All that the page is made of.
+
+    `arms` are the network as it is and, if it was compared, clipped. `accuracy` is the trained network's in
+    floating point. `strength` names what `Rate.rate` counts ("BER"); `meaning` says what is called critical;
+    `found` how the worst faults were found. Shares are fractions.
+    """
+
+    title: str
+    arms: Sequence[Arm]
+    layers: Sequence[Layer]
+    accuracy: Range
+    images: int
+    confidence: float = 0.95
+    strength: str = "BER"
+    meaning: str = ""
+    found: str = ""
+    clip: Clip | None = None
+    quantisation: Rows = field(default_factory=Rows)
+    subtitle: Sequence[str] = ()
+    settings: Mapping[str, JSON] = field(default_factory=dict)
+    environment: Mapping[str, JSON] = field(default_factory=dict)
+    commands: Sequence[str] = ()
+    seed: int = 0
+
+
+def render(report: FaultReport) -> str:
+    """The page as HTML text."""
+    return shell.page("faults.html", _SCRIPTS, report.title, _fallback(report), _data(report))
+
+
+def _data(report: FaultReport) -> dict[str, JSON]:
+    return {
+        "arms": [_arm(arm) for arm in report.arms],
+        "layers": [asdict(layer) for layer in report.layers],
+        "float": _short(report.accuracy),
+        "images": report.images,
+        "confidence": report.confidence,
+        "strength": report.strength,
+        "meaning": report.meaning,
+        "found": report.found,
+        "clip": None
+        if report.clip is None
+        else {"words": list(report.clip.words), "pairs": list(report.clip.pairs or ()) or None},
+        "quantisation": payload.clean(asdict(report.quantisation)),
+        "subtitle": list(report.subtitle),
+        "settings": payload.clean(report.settings),
+        "environment": payload.clean(report.environment),
+        "commands": list(report.commands),
+        "seed": str(report.seed),
+    }
+
+
+def _arm(arm: Arm) -> dict[str, JSON]:
+    return {
+        "name": arm.name,
+        "accuracy": _short(arm.accuracy),
+        "share": None if arm.share is None else _short(arm.share),
+        "ccr": payload.short(arm.ccr),
+        "tried": arm.tried,
+        "critical": arm.critical,
+        "size": arm.size,
+        "exhaustive": arm.exhaustive,
+        **{name: [_tally(t) for t in getattr(arm, name)] for name in ("cells", "layers", "bits", "channels")},
+        "worst": [{**asdict(w), "before": _number(w.before), "after": _number(w.after)} for w in arm.worst],
+        "rates": [
+            [
+                r.rate,
+                _short(r.accuracy),
+                _short(r.ccr),
+                payload.short(r.worst),
+                r.copies,
+                payload.short(r.faults),
+            ]
+            for r in arm.rates
+        ],
+    }
+
+
+def _tally(tally: Tally) -> dict[str, JSON]:
+    row = asdict(tally) | {"share": _short(tally.share), "ccr": payload.short(tally.ccr)}
+    return {name: value for name, value in row.items() if value != ""}
+
+
+def _number(value: float | None) -> JSON:
+    """JSON has no infinite numbers; the page shows them as text."""
+    return payload.clean(value)
+
+
+def _short(found: Range) -> list[JSON]:
+    return [payload.short(number) for number in found]
+
+
+def _fallback(report: FaultReport) -> str:
+    """The main numbers, for readers without scripts."""
+    rows = []
+    for arm in report.arms:
+        share = "–" if arm.share is None else show(arm.share.mean, "fraction")
+        rows.append((f"{arm.name}: accuracy without faults", show(arm.accuracy.mean, "fraction")))
+        rows.append((f"{arm.name}: single faults that are critical", share))
+        for rate in arm.rates:
+            name = f"{arm.name}: accuracy at {report.strength} {rate.rate:g}"
+            rows.append((name, show(rate.accuracy.mean, "fraction")))
+    cells = "".join(f"<tr><td>{escape(shell.encodable(a))}</td><td>{escape(b)}</td></tr>" for a, b in rows)
+    return f"<p>The drawings need JavaScript; these are the main numbers.</p>\n<table>{cells}</table>"
