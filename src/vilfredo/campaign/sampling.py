@@ -9,6 +9,7 @@ Statistics in Medicine 27, 2008). Faults are drawn without replacement.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vilfredo import seeds
+
+FEW = 50  # samples, up to which a stratum's limits are exact ones
 
 
 @dataclass(frozen=True)
@@ -141,6 +144,21 @@ def wilson(hits: float, n: float, confidence: float = 0.95, population: float = 
     return Estimate(share, min(max(middle - half, 0.0), share), max(min(middle + half, 1.0), share))
 
 
+@functools.lru_cache(maxsize=1 << 14)
+def cautious(hits: float, n: float, confidence: float = 0.95, population: float = math.inf) -> Estimate:
+    """Wilson's interval; of few (n up to 50) Clopper and Pearson's with that n, because Wilson's lower limit
+    is then too high too often. For sums of shares and finite populations as in `wilson`."""
+    found = wilson(hits, n, confidence, population)
+    if not 0 < n < min(population, FEW):
+        return found
+    if math.isfinite(population):
+        n, hits = (k * (population - 1) / (population - n) for k in (n, hits))
+    tail = (1 - confidence) / 2
+    low = 0.0 if hits <= 0 else _root(lambda p: beta_cdf(p, hits, n - hits + 1) - tail)
+    high = 1.0 if hits >= n else _root(lambda p: beta_cdf(p, hits + 1, n - hits) - (1 - tail))
+    return Estimate(found.value, min(low, found.value), max(high, found.value))
+
+
 def clopper_pearson(hits: int, n: int, confidence: float = 0.95, population: int | None = None) -> Estimate:
     """The exact interval of a share, `hits` of `n`: its confidence is never less than what is asked for.
 
@@ -234,7 +252,7 @@ def t_quantile(confidence: float, freedom: float) -> float:
 def _root(rising: Callable[[float], float]) -> float:
     """Where a rising function of [0, 1] is 0."""
     low, high = 0.0, 1.0
-    for _ in range(200):
+    for _ in range(60):
         middle = (low + high) / 2
         if middle in (low, high):
             break
@@ -253,30 +271,29 @@ def stratified(
 ) -> Estimate:
     """The mean of a share over a stratified population: Σ W_h p_h, W_h = N_h / N, p_h = sums_h / counts_h.
 
-    Its limits are p − √Σ W_h² (p_h − l_h)² and p + √Σ W_h² (u_h − p_h)² (Zou and Donner 2008), with Wilson's
-    limits l_h, u_h of each stratum, which know how much of it was tried. Strata that were tried in full
-    add nothing; of a stratum without any sample p_h is that of the sampled ones together, in [0, 1].
+    Its limits are p − √Σ W_h² (p_h − l_h)² and p + √Σ W_h² (u_h − p_h)² (Zou and Donner 2008), with the
+    limits l_h, u_h of each stratum from `cautious`, which know how much of it was tried. Strata that were
+    tried in full add nothing; of those without any sample nothing is known, and they are taken to be anywhere from
+    0 to 1, all at once (their value is that of the others together).
     """
     size = np.array(sizes, np.float64)
     if not size.sum():
         return Estimate(0.0, 0.0, 0.0)
     weights = size / size.sum()
     parts = [
-        wilson(total, count, confidence, population)
+        cautious(total, count, confidence, population)
         for total, count, population in zip(sums, counts, sizes, strict=True)
     ]
     seen = np.array(counts) > 0
     value = np.array([part.value for part in parts])
-    if seen.any():
+    if seen.any() and not seen.all():
         value[~seen] = (weights[seen] * value[seen]).sum() / weights[seen].sum()
-    below = np.array([v - part.low for v, part in zip(value, parts, strict=True)])
-    above = np.array([part.high - v for v, part in zip(value, parts, strict=True)])
+    below = weights * (value - np.array([part.low for part in parts]))
+    above = weights * (np.array([part.high for part in parts]) - value)
     mean = float((weights * value).sum())
-    return Estimate(
-        mean,
-        max(mean - float(np.sqrt(((weights * below) ** 2).sum())), 0.0),
-        min(mean + float(np.sqrt(((weights * above) ** 2).sum())), 1.0),
-    )
+    low = mean - below[~seen].sum() - np.sqrt((below[seen] ** 2).sum())
+    high = mean + above[~seen].sum() + np.sqrt((above[seen] ** 2).sum())
+    return Estimate(mean, min(max(float(low), 0.0), mean), max(min(float(high), 1.0), mean))
 
 
 def difference(first: Estimate, second: Estimate) -> Estimate:
