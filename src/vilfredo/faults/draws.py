@@ -81,7 +81,7 @@ def acted(
 ) -> NDArray[np.float64]:
     """What `fault(values, codes, rng)` is: `draw`, then `apply` at the hits."""
     hits = fault.draw(values.shape, codes, rng)
-    faulty = values.copy()
+    faulty = np.array(values, np.float64, order="C")
     flat = faulty.reshape(-1)
     if len(hits.index) == flat.size:
         flat[:] = fault.apply(flat, codes, hits.detail)
