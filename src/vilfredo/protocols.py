@@ -76,12 +76,13 @@ class Snapshot:
     `checkpoint()` returns arrays from which `train(..., resume=...)` goes on exactly as if it had not
     stopped; resumed at or beyond the epoch that is asked for, `train` yields nothing and returns the
     model. Called after the last epoch it may leave out what only training needs. `seconds` is set
-    by `evaluation`, which holds the clock.
+    by `evaluation`, which holds the clock. `notes` say what went wrong without harm, for the run's log.
     """
 
     index: int  # from 1
     metrics: Mapping[str, float]
     checkpoint: Callable[[], Weights] | None = None
+    notes: tuple[str, ...] = ()
 
 
 class Optimizer(Protocol):

@@ -28,8 +28,10 @@ Task = Literal["classification", "regression"]
 Augment = Literal["none", "shift", "flip_shift"]
 
 BATCH = 128  # for evaluation: large enough that overhead does not count, small enough for caches
+WEIGHTED = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)  # what `weight_clip` is about
 SHIFT = 16  # images are shifted by up to a size / SHIFT: 1 pixel of 28, 2 of 32; more slows short trainings
 STATE = "optimizer/"  # before the names of the optimizer's arrays in a checkpoint
+OTHERS = "vilfredo/"  # before what others put into a checkpoint
 EPOCH = "training/epoch"
 GOES_ON = "training/goes_on"  # there if the optimizer's state is, which may be empty
 
@@ -66,6 +68,8 @@ class Recipe:
     regularization", ICLR 2019), without one it is Adam (D. Kingma and J. Ba, ICLR 2015); `sgd` uses
     Nesterov's momentum where there is any. `lr` None is 0.002 for Adam and 0.05 for SGD. `cosine` brings the
     learning rate from `lr` to 0 over all epochs, step by step (SGDR's without restarts, ICLR 2017).
+    `weight_clip` above 0 keeps the weights of convolutions and dense layers within ± that, after each step of
+    the optimizer (D. Stutz et al., "Bit error robustness for energy-efficient DNN accelerators", MLSys 2021).
     Raises `ValueError`, one sentence, for values out of range.
     """
 
@@ -75,6 +79,7 @@ class Recipe:
     weight_decay: float = 0.0
     batch_size: int = 64
     schedule: Literal["cosine", "constant"] = "cosine"
+    weight_clip: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, ("adam", "sgd"))
@@ -83,6 +88,7 @@ class Recipe:
             _number("lr", self.lr, self.lr > 0, "a number above 0")
         _number("momentum", self.momentum, 0 <= self.momentum < 1, "a number from 0 to below 1")
         _number("weight_decay", self.weight_decay, self.weight_decay >= 0, "a number from 0")
+        _number("weight_clip", self.weight_clip, self.weight_clip >= 0, "a number from 0, which means none")
         whole = isinstance(self.batch_size, int | np.integer) and self.batch_size >= 1
         if not whole or isinstance(self.batch_size, bool):
             raise ValueError(f"batch_size is {self.batch_size!r}; it must be a whole number from 1")
@@ -95,6 +101,37 @@ class Recipe:
     @property
     def rate(self) -> float:
         return self.lr if self.lr is not None else {"adam": 0.002, "sgd": 0.05}[self.optimizer]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A trained network whose answers are learned along with the right ones.
+
+    Of classes: `weight` · `temperature`² · KL(teacher ‖ network), both softened by `temperature`, and
+    (1 − `weight`) · cross entropy (G. Hinton, O. Vinyals and J. Dean, "Distilling the knowledge in a neural
+    network", arXiv 1503.02531). Of other targets: the teacher's answers count `weight`, the right ones the
+    rest. The teacher sees the same augmented batches and does not learn.
+    """
+
+    model: nn.Module
+    weight: float = 0.5
+    temperature: float = 4.0
+
+    def __post_init__(self) -> None:
+        _number("distil", self.weight, 0 <= self.weight <= 1, "a number from 0 to 1")
+        _number("temperature", self.temperature, self.temperature > 0, "a number above 0")
+
+    def __call__(self, task: Task, x: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
+        """The loss to descend, where `loss` is that of the right answers."""
+        self.model.eval()
+        with torch.no_grad():
+            answers = self.model(x)
+        if task == "regression":
+            return (1 - self.weight) * loss + self.weight * F.mse_loss(outputs, answers)
+        soft = F.log_softmax(outputs / self.temperature, dim=1)
+        aim = F.log_softmax(answers / self.temperature, dim=1)
+        apart = F.kl_div(soft, aim, reduction="batchmean", log_target=True)
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * apart
 
 
 def _one_of(name: str, value: object, allowed: tuple[str, ...]) -> None:
@@ -120,13 +157,15 @@ def train(
     until: int | None = None,
     augment: Augment = "none",
     resume: Weights | None = None,
+    teacher: Teacher | None = None,
 ) -> Generator[Snapshot, None, None]:
     """Train `model` in place, to epoch `until` of `epochs` (None: all); yields after each epoch.
 
     Metrics are `train_loss` and `val_loss` (cross entropy, or the mean square over standardised targets),
     `val_error` (fraction of wrong answers, or the root mean square over standardised targets), and
     `train_accuracy` and `val_accuracy`, or `val_rmse` (in the unit of a single target). Those on
-    training data are means over the epoch, with augmentation and dropout. If the loss ceases to be
+    training data are means over the epoch, with augmentation and dropout, of the right answers' loss, also
+    where a `teacher` has its share in what is descended. If the loss ceases to be
     finite, all of the epoch's are NaN and training ends.
 
     `resume` is a checkpoint of an earlier call with the same arguments: training goes on exactly as if it
@@ -149,7 +188,9 @@ def train(
     try:
         for epoch in range(done + 1, last + 1):
             with _seeded(derive(seed, "epoch", epoch), data.x.device):
-                trained = _epoch(model, task, data, scale, recipe, optimizer, epoch - 1, epochs, augment)
+                trained = _epoch(
+                    model, task, data, scale, recipe, optimizer, epoch - 1, epochs, augment, teacher
+                )
             reached[0] = epoch
             if not math.isfinite(trained["train_loss"]):
                 names = metrics_of(task, scale)
@@ -186,9 +227,11 @@ def _epoch(
     before: int,
     epochs: int,
     augment: Augment,
+    teacher: Teacher | None,
 ) -> dict[str, float]:
     """One pass over the training data, `before` epochs having gone before."""
     model.train()
+    clipped = [m.weight for m in model.modules() if isinstance(m, WEIGHTED)] if recipe.weight_clip else []
     order = torch.randperm(len(data)).to(data.x.device)
     batches = list(order.split(recipe.batch_size))  # type: ignore[no-untyped-call]
     if len(batches) > 1 and len(batches[-1]) == 1:
@@ -198,13 +241,18 @@ def _epoch(
     seen = 0
     for number, rows in enumerate(batches):
         x, y = data.x[rows], data.y[rows]
-        outputs = model(scale(augmented(x, augment)))
+        inputs = scale(augmented(x, augment))
+        outputs = model(inputs)
         loss = _loss(task, outputs, y)
         if optimizer is not None:
+            descended = loss if teacher is None else teacher(task, inputs, outputs, loss)
             _set_rate(optimizer, recipe, before * len(batches) + number, epochs * len(batches))
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            descended.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
+            with torch.no_grad():
+                for weight in clipped:
+                    weight.clamp_(-recipe.weight_clip, recipe.weight_clip)
         total += loss.detach() * len(rows)
         if task == "classification":
             right += (outputs.detach().argmax(dim=1) == y).sum()
@@ -310,10 +358,11 @@ def checkpoint(
 def restore(model: nn.Module, weights: Weights, optimizer: torch.optim.Optimizer | None = None) -> int:
     """Put a checkpoint's arrays into the network (and the optimizer); the epoch that it was made after.
 
-    Raises `ValueError`, one sentence, if the arrays are not those of this network.
+    What is called `vilfredo/...` is not looked at. Raises `ValueError`, one sentence, if the arrays are not
+    those of this network.
     """
     own = {name: t for name, t in model.state_dict().items() if isinstance(t, Tensor)}
-    given = {n: a for n, a in weights.items() if not n.startswith((STATE, "training/"))}
+    given = {n: a for n, a in weights.items() if not n.startswith((STATE, "training/", OTHERS))}
     if missing := sorted(set(own) - set(given)):
         raise ValueError(f"the checkpoint is of another network: it has no {missing[0]!r}")
     if unknown := sorted(set(given) - set(own)):
