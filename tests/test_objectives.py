@@ -67,6 +67,8 @@ EXPECTED: dict[str, Any] = {  # every leaf has an example here; a new one withou
     "latency": lambda v: 1e-7 < v.mean < 1 and v.n >= 5,
     "energy": lambda v: v.origin == "estimated" and v.low < v.mean < v.high,
     "train_seconds": lambda v: v == Value(2.5),
+    "asi": lambda v: v == Value(2 / (256 + 10)),
+    "adcr": lambda v: v == Value((64 + 256 + 36) / 2304 + (256 + 10 + 2560) / 2560),
 }
 
 
