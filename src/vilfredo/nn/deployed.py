@@ -209,7 +209,7 @@ def sums(step: Step, arriving: list[Tensor]) -> Tensor:
 
 
 def multiplied(step: Step, x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Σ x · weight + bias of a `conv` or `dense` step, in `step.dtype`: exact for whole numbers of its widths.
+    """Σ x · weight + bias of a `conv` or `dense` step, in `step.dtype`: exact for codes of its widths.
 
     `x` (n, …) without its zero point; `weight` may be faulty and, if `groups` is 1, have fewer or more rows
     than the step's. Long sums are added up from float32 sums of `step.chunk` channels, or in float64.

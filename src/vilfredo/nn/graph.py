@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves
 
 from vilfredo.architecture import Architecture, Layer, Shape, assemble
-from vilfredo.nn.deployed import elementwise
+from vilfredo.nn.folding import outputs
 from vilfredo.protocols import Impossible
 from vilfredo.trial import JSON
 
@@ -107,7 +106,7 @@ def _made_up(model: nn.Module, shape: Shape) -> Tensor:
 
 
 def _compared(traced: Traced, x: Tensor, given: Tensor) -> None:
-    again = outputs(traced, x)[-1]
+    again = outputs(traced.architecture.layers, traced.tensors, x)[-1]
     if again.shape != given.shape or not torch.allclose(
         again.double(), given.double(), rtol=1e-2, atol=1e-3 * float(given.abs().max()) + 1e-6, equal_nan=True
     ):
@@ -618,135 +617,3 @@ def _users(nodes: Sequence[_Node], last: int) -> dict[int, int]:
                 if i >= 0:
                     users[i] = users.get(i, 0) + 1
     return users
-
-
-# -- computing with it --------------------------------------------------------------------------------
-
-
-def outputs(traced: Traced, x: Tensor) -> list[Tensor]:
-    """What each layer gives for inputs (n, *input), in floats of the type of `x`."""
-    known: list[Tensor] = []
-    for layer, tensors in zip(traced.architecture.layers, traced.tensors, strict=True):
-        known.append(output(layer, tensors, [x if i < 0 else known[i] for i in layer.inputs]))
-    return known
-
-
-def output(layer: Layer, tensors: Mapping[str, Tensor], arriving: Sequence[Tensor]) -> Tensor:
-    """What one layer makes of its inputs (n, …), in floats."""
-    x, args = arriving[0], layer.args
-    held = {name: t.to(x) for name, t in tensors.items()}
-    if layer.op == "conv":
-        padding = list(args["padding"])
-        if len(padding) == 4:
-            x, padding = F.pad(x, (padding[2], padding[3], padding[0], padding[1])), [0, 0]
-        strides = tuple(args["stride"]), tuple(padding), tuple(args.get("dilation", (1, 1)))
-        return F.conv2d(x, held["weight"], held.get("bias"), *strides, args.get("groups", 1))
-    if layer.op == "dense":
-        return F.linear(x, held["weight"], held.get("bias"))
-    if layer.op == "batch_norm":
-        mean, var = held["running_mean"], held["running_var"]
-        return F.batch_norm(x, mean, var, held.get("weight"), held.get("bias"), eps=float(tensors["eps"]))
-    if layer.op in ("max_pool", "avg_pool"):
-        window = tuple(args["kernel"]), tuple(args["stride"]), tuple(args.get("padding", (0, 0)))
-        if layer.op == "max_pool":
-            return F.max_pool2d(x, *window)
-        return F.avg_pool2d(x, *window, count_include_pad=args.get("count_padding", True))
-    if layer.op == "pad":
-        top, bottom, left, right = args["padding"]
-        return F.pad(x, (left, right, top, bottom))
-    if layer.op == "add":
-        return torch.stack(list(arriving)).sum(0)
-    if layer.op in _PLAIN:
-        return _PLAIN[layer.op](*arriving)
-    if layer.op == "clip":
-        return x.clamp(args["low"], args["high"])
-    if layer.op == "function":
-        return elementwise(str(args["name"]), x, args.get("arguments"))
-    raise ValueError(f"no layer is called {layer.op!r}")
-
-
-_PLAIN: Mapping[str, Callable[..., Tensor]] = {
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "flatten": lambda x: x.flatten(1),
-    "global_pool": lambda x: x.mean(dim=(2, 3)),
-    "concat": lambda *arriving: torch.cat(arriving, dim=1),
-    "identity": lambda x: x,
-    "dropout": lambda x: x,
-}
-
-
-# -- without batch norm -------------------------------------------------------------------------------
-
-
-def folded(traced: Traced) -> Traced:
-    """The same network without batch norm, its weights in float64.
-
-    Batch norm goes into the convolution or dense layer before it where that has no other user; elsewhere it
-    becomes a convolution of one pixel and one channel a group, of features a diagonal dense layer. Raises
-    `Untraceable` if the weights are not there (meta device) or not finite.
-    """
-    layers = list(traced.architecture.layers)
-    tensors = [
-        {k: v.detach().cpu().double() for k, v in held.items() if not v.is_meta} for held in traced.tensors
-    ]
-    for name, here, there in zip(traced.names, tensors, traced.tensors, strict=True):
-        if len(here) != len(there):
-            raise Untraceable(f"{name} has no weights (meta device); load the trained ones first")
-        if not all(bool(t.isfinite().all()) for t in here.values()):
-            raise Untraceable(f"{name} has weights that are not finite; train it again")
-    users = _layer_users(layers)
-    place: dict[int, int] = {-1: -1}
-    kept: list[Layer] = []
-    names: list[str] = []
-    held: list[dict[str, Tensor]] = []
-    for index, (layer, known) in enumerate(zip(layers, tensors, strict=True)):
-        inputs = tuple(place[i] for i in layer.inputs)
-        if layer.op in ("identity", "dropout") and inputs[0] >= 0:
-            place[index] = inputs[0]
-            continue
-        if layer.op == "batch_norm":
-            scale, shift = _scale_and_shift(known)
-            before = inputs[0]
-            if before >= 0 and kept[before].op in ("conv", "dense") and users[layer.inputs[0]] == 1:
-                weight = held[before]["weight"]
-                bias = held[before].get("bias", torch.zeros(len(scale), dtype=torch.float64))
-                weight = weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
-                held[before] = {"weight": weight, "bias": bias * scale + shift}
-                kept[before] = replace(kept[before], args={**kept[before].args, "bias": True})
-                place[index] = before
-                continue
-            layer, known = _as_convolution(layer, scale, shift)
-        place[index] = len(kept)
-        kept.append(replace(layer, inputs=inputs))
-        names.append(traced.names[index])
-        held.append(known)
-    return Traced(assemble(traced.architecture.input, kept), tuple(names), tuple(held))
-
-
-def _layer_users(layers: Sequence[Layer]) -> list[int]:
-    """How many inputs of other layers each layer is; the last is used by the world."""
-    users = [0] * len(layers)
-    for layer in layers:
-        for i in layer.inputs:
-            if i >= 0:
-                users[i] += 1
-    if users:
-        users[-1] += 1
-    return users
-
-
-def _scale_and_shift(known: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-    scale = (known["running_var"] + known["eps"]).rsqrt() * known.get("weight", torch.tensor(1.0).double())
-    bias = known.get("bias", torch.tensor(0.0).double())
-    return scale, bias - known["running_mean"] * scale
-
-
-def _as_convolution(layer: Layer, scale: Tensor, shift: Tensor) -> tuple[Layer, dict[str, Tensor]]:
-    if len(layer.shape) == 1:
-        args: dict[str, JSON] = {"units": len(scale), "bias": True}
-        return Layer("dense", args, layer.inputs), {"weight": torch.diag(scale), "bias": shift}
-    one = {"kernel": [1, 1], "stride": [1, 1], "padding": [0, 0]}
-    args = {"filters": len(scale), **one, "groups": len(scale), "bias": True}
-    return Layer("conv", args, layer.inputs), {"weight": scale.reshape(-1, 1, 1, 1), "bias": shift}
