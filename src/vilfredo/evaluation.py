@@ -373,7 +373,7 @@ def _train(
     preview = dict(record.values)
     with record.timed("train"):
         resume = _resume(record)
-        parents = _parents(record)
+        parents = _parents(record, target)
         training = problem.train(work, task.seed, resume, parents)
     snapshot: Snapshot | None = None
     verdict = GO
@@ -389,6 +389,7 @@ def _train(
                 model = end.value
                 break
             epoch = _epoch(snapshot, record.clock() - began)
+            record.notes.extend(snapshot.notes)
             record.earlier = tuple(e for e in record.earlier if e.index < epoch.index)
             record.epochs.append(epoch)
             verdict = (yield Progress(task.ticket, epoch, record.earlier, preview)) or GO
@@ -442,14 +443,22 @@ def _resume(record: _Record) -> Weights | None:
     return weights
 
 
-def _parents(record: _Record) -> Mapping[int, Weights]:
-    """The weights of the parents whose artifacts can be read."""
+def _parents(record: _Record, target: int) -> Mapping[int, Weights]:
+    """The weights of the parents whose artifacts can be read, if the problem has a use for them (it may say
+    `inherits = False`) and training up to epoch `target` has not ended yet."""
+    trained = record.earlier[-1].index if record.earlier else 0
+    inherits = getattr(record.problem, "inherits", None)
+    if inherits is False or 0 < target <= trained:
+        return {}
     found: dict[int, Weights] = {}
     for number, artifact in record.task.parents.items():
         try:
             found[number] = artifacts.read(artifact)[0]
         except artifacts.Damaged as damage:
-            record.notes.append(str(damage))
+            record.notes.append(f"{damage}; trained without the weights of trial {number}")
+    if inherits:
+        for number in sorted(set(record.task.work.parents) - set(record.task.parents)):
+            record.notes.append(f"trial {number} has left no weights; trained without them")
     return found
 
 

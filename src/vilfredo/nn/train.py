@@ -378,6 +378,11 @@ def restore(model: nn.Module, weights: Weights, optimizer: torch.optim.Optimizer
             tensor.copy_(_tensor(array, tensor))
     if optimizer is not None:
         _restore_optimizer(optimizer, weights)
+    return epoch_of(weights)
+
+
+def epoch_of(weights: Weights) -> int:
+    """After which epoch a checkpoint was made; 0 if it does not say."""
     return int(np.asarray(weights[EPOCH]).reshape(-1)[0]) if EPOCH in weights else 0
 
 

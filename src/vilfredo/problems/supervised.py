@@ -25,9 +25,11 @@ from vilfredo.goal import Goal
 from vilfredo.goal import goal as known_goal
 from vilfredo.nn import own
 from vilfredo.nn import train as trainer
-from vilfredo.nn.build import build
-from vilfredo.nn.train import Recipe
+from vilfredo.nn.build import Network, build
+from vilfredo.nn.inherit import settle
+from vilfredo.nn.train import Recipe, Teacher
 from vilfredo.objectives.candidate import Candidate, Examples
+from vilfredo.problems.inheritance import Heritage, examples, pass_on, signed
 from vilfredo.protocols import Impossible, Snapshot, Space, Weights, Work
 from vilfredo.seeds import derive, generator
 from vilfredo.spaces.chain import Chain
@@ -45,7 +47,9 @@ class Supervised:
     `module(params, input_shape, outputs)` that returns a `torch.nn.Module` from `(batch, *input_shape)` to
     `(batch, outputs)`: logits of classes, or standardised targets. Parameters named like fields of
     `vilfredo.nn.train.Recipe` (`lr`, `batch_size`, …) train it; a network space has its own. `optimizer` to
-    `schedule` are for what the genome leaves open.
+    `schedule`, and `weight_clip`, are for what the genome leaves open. Where the space has networks inherit
+    (`Morph`), children begin with their parents' weights; those that do not compute what their parent does
+    learn from its answers, too, which have the share `distil` in the loss.
 
     `goals` are `Goal`s or names. `objectives` are functions `Candidate -> Value` (or a number) by goal; a
     goal that is not among them is computed by `vilfredo.objectives.<goal>`. `augment` None is what the data
@@ -75,6 +79,8 @@ class Supervised:
         batch_size: int = 64,
         schedule: Literal["cosine", "constant"] = "cosine",
         augment: Augment | None = None,
+        weight_clip: float = 0.0,
+        distil: float = 0.5,
     ) -> None:
         if not isinstance(data, Dataset):
             raise ValueError(f"data is {type(data).__name__}, not a Dataset; load one with vilfredo.data")
@@ -83,7 +89,8 @@ class Supervised:
         self.data = data
         self.epochs = epochs
         self.device = _device(device)
-        self.recipe = Recipe(optimizer, lr, momentum, weight_decay, batch_size, schedule)
+        self.recipe = Recipe(optimizer, lr, momentum, weight_decay, batch_size, schedule, weight_clip)
+        self.distil = _share(distil)
         self.augment: Augment = _augment(augment, data)
         self.module = module
         self.space: Any = Chain() if space is None else space
@@ -121,6 +128,11 @@ class Supervised:
             if getattr(sys.modules.get(own.plain(function).__module__), "QUIET", False)
         )
 
+    @property
+    def inherits(self) -> bool:
+        """Whether the weights of parents are of use to `train`."""
+        return bool(getattr(self.space, "inherits", False))
+
     def describe(self) -> Mapping[str, JSON]:
         target = {"mean": self.data.target_mean.tolist(), "std": self.data.target_std.tolist()}
         return {
@@ -132,6 +144,7 @@ class Supervised:
             "epochs": self.epochs,
             "training": {**asdict(self.recipe), "lr": self.recipe.rate},
             "augment": self.augment,
+            "distil": self.distil if self.inherits else None,
             "device": self.device,
             "normalisation": {"mean": self.data.mean.tolist(), "std": self.data.std.tolist()},
             "targets": target if self.data.task == "regression" else None,
@@ -164,14 +177,22 @@ class Supervised:
     def train(
         self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
     ) -> Generator[Snapshot, None, nn.Module]:
-        """Epochs of `vilfredo.nn.train.train`, then the network. Weights of parents are not used."""
+        """Epochs of `vilfredo.nn.train.train`, then the network. It begins with weights of its parents where
+        the space has networks inherit."""
         design = self._design(work.genome)
-        model = self._network(work.genome, derive(seed, "weights"), design).to(self.device)
-        scale = self._scale()
-        yield from trainer.train(
+        model = self._network(work.genome, derive(seed, "weights"), design)
+        heritage = self._heritage(work, model, design, resume, parents)
+        model.to(self.device)
+        scale, data = self._scale(), self._part("train")
+        if heritage.inheritance is not None and resume is None:
+            settle(model, heritage.inheritance.norms, examples(data.x, scale))
+        teacher = None
+        if heritage.teacher is not None and self.distil > 0:
+            teacher = Teacher(heritage.teacher.to(self.device), self.distil)
+        epochs = trainer.train(
             model,
             self.data.task,
-            self._part("train"),
+            data,
             self._part("validation"),
             scale,
             self._recipe(work.genome, design),
@@ -180,8 +201,27 @@ class Supervised:
             until=work.fidelity,
             augment=self.augment,
             resume=resume,
+            teacher=teacher,
         )
+        notes = heritage.notes if resume is None else ()
+        yield from signed(epochs, work.genome, notes) if self.inherits else epochs
         return model.eval()
+
+    def _heritage(
+        self,
+        work: Work,
+        model: nn.Module,
+        design: Design | None,
+        resume: Weights | None,
+        parents: Mapping[int, Weights],
+    ) -> Heritage:
+        """What the network has from its parents, already put into it. Of a training that goes on only the
+        teacher matters, of one that is over nothing."""
+        until = min(work.fidelity or self.epochs, self.epochs)
+        over = resume is not None and trainer.epoch_of(resume) >= until
+        if over or not parents or not self.inherits or design is None or not isinstance(model, Network):
+            return Heritage()
+        return pass_on(model, design, self.space, parents)
 
     def measure(self, work: Work, model: Any, seed: int) -> Mapping[str, Value]:
         """The goals asked for; if `work` names none, all of the measure stage but `train_seconds`."""
@@ -354,6 +394,12 @@ def _device(device: str) -> str:
     elif kind.type != "cpu":
         raise ValueError(f"cannot train on device {device!r}; {kinds}")
     return device
+
+
+def _share(distil: float) -> float:
+    if isinstance(distil, bool) or not isinstance(distil, int | float) or not 0 <= distil <= 1:
+        raise ValueError(f"distil is {distil!r}; it must be a number from 0 to 1")
+    return float(distil)
 
 
 def _augment(augment: Augment | None, data: Dataset) -> Augment:
