@@ -29,6 +29,7 @@ PYTHON = (
     "processors",
     "tasks",
     "extending",
+    "faults",
 )  # pages whose Python blocks are run
 RUN = ["README.md", *(f"docs/{name}.md" for name in PYTHON)]
 
@@ -199,6 +200,16 @@ def test_every_option_of_a_loader_is_on_the_pages(use: str) -> None:
     assert not undescribed(wanted - common, row)
     about = "\n".join(t for title, t in sections("docs/data.md").items() if f"`{use}`" in title + t)
     assert not undescribed(wanted, about), f"docs/data.md does not describe all of {use}"
+
+
+@pytest.mark.parametrize("use", names.known("fault"))
+def test_every_option_of_a_fault_is_on_the_page(use: str) -> None:
+    text = sections("docs/faults.md")[f"`{use}`"]
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    wanted = options("fault", names.find("fault", use))
+    assert sorted(wanted) == sorted(row.split("`")[1] for row in rows)
+    module = names.find("fault", use).__module__
+    assert f"automodule:: {module}\n" in (ROOT / "docs" / "reference.md").read_text("utf-8")
 
 
 def test_every_entry_of_the_file_is_on_the_page() -> None:

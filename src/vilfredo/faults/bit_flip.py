@@ -41,6 +41,8 @@ class BitFlip:
     transient: bool = None  # type: ignore[assignment]  # filled below
 
     def __post_init__(self) -> None:
+        if self.count is None and self.rate is None:
+            raise ValueError("bit_flip: rate is None; give a probability from 0 to 1, or a count of flips")
         if self.count is None:
             options.rate("bit_flip", self.rate)
         else:
