@@ -23,8 +23,8 @@ from vilfredo.protocols import Hits
 @dataclass(frozen=True)
 class Dead:
     """`rate`: probability of each neuron or channel. `of`: "neurons" or "channels"; channels are the first
-    axis of arrays (channels, height, width) or (features,). It acts on an array of ones, where 0 comes to mean
-    dead. Raises `ValueError` for other options and, when called, for channels of other arrays.
+    axis of arrays (channels, height, width) or (features,). It acts on an array of ones, where 0 comes to
+    mean dead. Raises `ValueError` for other options and, when called, for channels of other arrays.
     """
 
     rate: float

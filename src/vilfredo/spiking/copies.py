@@ -62,8 +62,8 @@ def copies(
             )
         if getattr(fault, "transient", False):
             raise ValueError(
-                f"{type(fault).__name__} is transient, but each copy of a spiking network keeps its faults for "
-                "all inferences; leave transient = true out"
+                f"{type(fault).__name__} is transient, but each copy of a spiking network keeps its faults "
+                "for all inferences; leave transient = true out"
             )
         if fault.site == "weights":
             weight = _after(fault, weight, weight_codes, program.exact, rng)
