@@ -22,6 +22,7 @@ from vilfredo.codes import Codes, span
 from vilfredo.nn.deployed import Deployed, Rescale, Step, elementwise
 from vilfredo.nn.folding import SUMMING, Part, parts, results
 from vilfredo.nn.graph import Traced, trace
+from vilfredo.nn.simulation import simulation as simulation
 from vilfredo.trial import JSON
 
 LOGITS = 16  # bits of the network's outputs, so that classes do not tie
