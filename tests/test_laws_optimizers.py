@@ -30,6 +30,8 @@ def _example(module: str, name: str, **options: object) -> Make:
 
 EXAMPLES: dict[str, Make] = {
     "eons": _example("eons", "Eons", population_size=16, tournament_size_factor=0.2, selection="pareto"),
+    # It has no crossover, and a mutation of real numbers is a small step.
+    "lemonade": _example("lemonade", "Lemonade", population=30, changes=24),
     "random": _example("random", "Random"),
     "nsga2": _example("nsga2", "NSGA2", population=8),
     "steady": _example("steady", "Steady", population=8),

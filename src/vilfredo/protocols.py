@@ -49,6 +49,13 @@ class Space(Protocol):
     def check(self, genome: Genome) -> None: ...  # raises Impossible if it is not of this space
 
 
+@runtime_checkable
+class Foreseeing(Protocol):
+    """What a space may do beside: say what is known of a genome before it is evaluated, by goal."""
+
+    def foresee(self, genome: Genome) -> Mapping[str, float]: ...
+
+
 class Problem(Protocol):
     """What is searched: a space, goals, and how a candidate is trained and measured."""
 
@@ -94,6 +101,13 @@ class Optimizer(Protocol):
 
     def ask(self, count: int, rng: Rng, pending: Sequence[Work] = ()) -> list[Work]: ...
     def tell(self, trial: Trial) -> None: ...  # a trial told again replaces what was known of its number
+
+
+@runtime_checkable
+class Breeder(Protocol):
+    """What an optimizer may do beside: say who may become a parent, whose artifact must stay."""
+
+    def breeders(self) -> Collection[int]: ...
 
 
 @dataclass(frozen=True, slots=True)
