@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
+
+from vilfredo.nn.deployed import Deployed, run
+from vilfredo.nn.quantize import Scheme
+from vilfredo.protocols import Fault
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +50,12 @@ class Candidate:
 
     `model` may be on the meta device (no storage) for objectives whose goal is of the preview stage. The
     others find `examples` of the split asked for, and a trained `model` on `device`. `seed` is for an
-    objective that draws at random. `train_seconds` is the wall time of training, where it is known.
+    objective that draws at random; `noise` one that all candidates share which meet the same perturbations.
+    `train_seconds` is the wall time of training, where it is known.
+
+    `scheme` says how the network will be quantised (None: it stays as it is), `deployed` is the network as
+    the hardware runs it, where that is known: then its answers are what counts. `faults` is what befalls
+    the hardware, `copies` of which are looked at.
     """
 
     model: nn.Module
@@ -57,6 +66,11 @@ class Candidate:
     device: str = "cpu"
     seed: int = 0
     train_seconds: float = math.nan
+    scheme: Scheme | None = None
+    deployed: Deployed | None = None
+    faults: Sequence[Fault] = ()
+    copies: int = 20
+    noise: int = 0
 
     def sample(self, batch: int) -> Tensor:
         """Normal random inputs `(batch, *input_shape)` where the model is."""
@@ -66,6 +80,14 @@ class Candidate:
             return torch.empty(shape, device=place)
         stream = torch.Generator().manual_seed(self.seed)
         return torch.randn(shape, generator=stream).to(place)
+
+
+def answers(network: Deployed, x: Tensor, batch: int = 128) -> Tensor:
+    """What a deployed network gives for inputs (n, *input_shape) as the trained one takes them: (n, outputs),
+    float64."""
+    with torch.inference_mode():
+        parts = [run(network, network.encode(part))[-1] for part in torch.split(x, batch)]
+    return network.decode(torch.cat(parts))
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vilfredo.goal import KNOWN
-from vilfredo.objectives.candidate import Candidate, Examples, evaluated
+from vilfredo.objectives.candidate import Candidate, Examples, answers, evaluated
 from vilfredo.trial import Value
 
 GOAL = KNOWN["error"]
@@ -19,7 +19,8 @@ BATCH = 128  # as in training's own evaluation
 def objective(candidate: Candidate) -> Value:
     """Classification: the fraction of examples that are classified wrongly. Regression: the root mean squared
     error in units of the targets' standard deviation on the training part, over all targets; 1 is what a
-    constant prediction of the training mean comes to, 0 is perfect.
+    constant prediction of the training mean comes to, 0 is perfect. Of a network that is deployed the
+    answers of the deployed one count.
 
     `sd` is the standard error that follows from the number of examples: binomial for classification, by the
     delta method for regression. Raises `ValueError` if the candidate brings no examples.
@@ -28,7 +29,10 @@ def objective(candidate: Candidate) -> Value:
     if examples is None:
         raise ValueError("error needs examples to be measured on; the candidate has none")
     count = len(examples)
-    outputs = predict(candidate.model, examples)
+    if candidate.deployed is None:
+        outputs = predict(candidate.model, examples)
+    else:
+        outputs = answers(candidate.deployed, examples.normalise(examples.x).cpu()).to(examples.y.device)
     if candidate.task == "classification":
         if not bool(torch.isfinite(outputs).all()):
             return Value(math.nan)

@@ -8,7 +8,7 @@ import importlib
 import pkgutil
 import sys
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import asdict, fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vilfredo import architecture
+from vilfredo import architecture, topology
 from vilfredo import objectives as functions
 from vilfredo.architecture import Design
 from vilfredo.data import dataset
@@ -26,16 +26,25 @@ from vilfredo.goal import goal as known_goal
 from vilfredo.nn import own
 from vilfredo.nn import train as trainer
 from vilfredo.nn.build import Network, build
+from vilfredo.nn.deployed import Deployed
+from vilfredo.nn.floating import floating
 from vilfredo.nn.inherit import settle
+from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.nn.train import Recipe, Teacher
 from vilfredo.objectives.candidate import Candidate, Examples
+from vilfredo.objectives.damage import UNHARMED
 from vilfredo.problems.inheritance import Heritage, examples, pass_on, signed
-from vilfredo.protocols import Impossible, Snapshot, Space, Weights, Work
+from vilfredo.protocols import Fault, Impossible, Snapshot, Space, Weights, Work
 from vilfredo.seeds import derive, generator
 from vilfredo.spaces.chain import Chain
 from vilfredo.trial import JSON, Genome, Value
 
 Objective = Callable[[Candidate], Value | float]
+
+CALIBRATED = 256  # training examples that show which ranges activations have
+WIDEST = 16  # bits of layers without bits of their own, where others have some
+RESILIENT = frozenset({"ccr", "resilience_mean", "resilience_q05", "resilience_worst"})
+FEATURE = "feature."  # before the names of what is known of a topology, among a trial's values
 
 ELSEWHERE = frozenset({"train_seconds"})  # `evaluation`, which holds the clock, gives these itself
 
@@ -59,6 +68,12 @@ class Supervised:
     module that is made without arguments, a module, the name of one of these as "package.module:name", or a
     genome of the space. It is trained and measured like all others.
 
+    With `bits` (4 to 16), or a gene of that name, networks are quantised after training: weights and
+    activations to that many bits, with `scales` "power_of_two" or "real", one for each `per` "channel" or
+    "tensor" of weights, calibrated on training data (`vilfredo.nn.quantize.Scheme`). Then `error` and all
+    goals of resilience are those of the quantised network, in whole numbers. `faults` befall the hardware,
+    all of them together, drawn for each of `copies` copies of it; `seed` says which.
+
     Networks see `(x - data.mean) / data.std`. Raises `ValueError`, one sentence, for what cannot work.
     """
 
@@ -81,6 +96,13 @@ class Supervised:
         augment: Augment | None = None,
         weight_clip: float = 0.0,
         distil: float = 0.5,
+        bits: int | None = None,
+        scales: Literal["power_of_two", "real"] = "power_of_two",
+        per: Literal["channel", "tensor"] = "channel",
+        calibration: Literal["max", "percentile", "mse"] = "max",
+        faults: Sequence[Fault] = (),
+        copies: int = 20,
+        seed: int = 0,
     ) -> None:
         if not isinstance(data, Dataset):
             raise ValueError(f"data is {type(data).__name__}, not a Dataset; load one with vilfredo.data")
@@ -93,6 +115,16 @@ class Supervised:
         self.distil = _share(distil)
         self.augment: Augment = _augment(augment, data)
         self.module = module
+        if bits is not None and (isinstance(bits, bool) or not isinstance(bits, int) or not 4 <= bits <= 16):
+            raise ValueError(f"bits is {bits!r}; it must be a whole number from 4 to 16")
+        # Without bits the scheme still has what genes leave open.
+        self.scheme = Scheme(bits or WIDEST, bits or WIDEST, scales, per, calibration)
+        self.bits = bits
+        self.faults = tuple(faults)
+        if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
+            raise ValueError(f"copies is {copies!r}; it must be a whole number from 1")
+        self.copies = copies
+        self.seed = seed
         self.space: Any = Chain() if space is None else space
         if hasattr(self.space, "bind"):
             if module is not None:
@@ -111,6 +143,9 @@ class Supervised:
             raise ValueError("the problem has no goals; name at least one, such as goals=['error']")
         given = objectives or {}
         self.objectives = {g.name: given.get(g.name) or _known_objective(g.name) for g in self.goals}
+        for name in self._resilient:
+            if not self.faults and "faults" not in getattr(self.objectives[name], "keywords", {}):
+                raise ValueError(f"the goal {name!r} {UNHARMED}")
         self._tensors: dict[str, Any] = {}
         self._baseline: Any = None  # what makes the user's own network
         self.baseline: Genome | None = None if baseline is None else self._adopt(baseline)
@@ -133,6 +168,14 @@ class Supervised:
         """Whether the weights of parents are of use to `train`."""
         return bool(getattr(self.space, "inherits", False))
 
+    @property
+    def _resilient(self) -> tuple[str, ...]:
+        """The goals of resilience, by whatever name."""
+        modules = {f"{functions.__name__}.{name}" for name in RESILIENT}
+        return tuple(
+            n for n, function in self.objectives.items() if own.plain(function).__module__ in modules
+        )
+
     def describe(self) -> Mapping[str, JSON]:
         target = {"mean": self.data.target_mean.tolist(), "std": self.data.target_std.tolist()}
         return {
@@ -148,6 +191,9 @@ class Supervised:
             "device": self.device,
             "normalisation": {"mean": self.data.mean.tolist(), "std": self.data.std.tolist()},
             "targets": target if self.data.task == "regression" else None,
+            "quantisation": None if self.bits is None else _settings(self.scheme),
+            "faults": [repr(fault) for fault in self.faults],
+            "copies": self.copies,
         }
 
     def layers(self, genome: Genome) -> Sequence[Mapping[str, JSON]]:
@@ -170,9 +216,19 @@ class Supervised:
         else:
             model = self._network(work.genome, derive(0, "preview"))
         self._recipe(work.genome, design)
-        candidate = Candidate(model, self.data.input_shape, self.data.outputs, self.data.task)
+        candidate = Candidate(
+            model,
+            self.data.input_shape,
+            self.data.outputs,
+            self.data.task,
+            scheme=self._scheme(work.genome, design),
+        )
         wanted = [g.name for g in self.goals if g.stage == "preview" and _asked(g.name, work)]
-        return {name: self._value(name, candidate) for name in wanted}
+        values = {name: self._value(name, candidate) for name in wanted}
+        if design is not None and self._resilient:
+            found = topology.features(design.architecture, design.training)
+            values |= {f"{FEATURE}{name}": Value(number) for name, number in found.items()}
+        return values
 
     def train(
         self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
@@ -234,8 +290,21 @@ class Supervised:
             self._tensor(self.data.target_mean),
             self._tensor(self.data.target_std),
         )
+        design = self._design(work.genome)
+        scheme = self._scheme(work.genome, design)
         candidate = Candidate(
-            model, self.data.input_shape, self.data.outputs, self.data.task, examples, self.device, seed
+            model,
+            self.data.input_shape,
+            self.data.outputs,
+            self.data.task,
+            examples,
+            self.device,
+            seed,
+            scheme=scheme,
+            deployed=self._deployed(model, scheme, work.genome, design),
+            faults=self.faults,
+            copies=self.copies,
+            noise=derive(self.seed, "faults", work.split, work.noise, work.repeat),
         )
         wanted = [
             g.name
@@ -245,6 +314,42 @@ class Supervised:
             and (g.stage == "measure" or work.goals is not None)
         ]
         return {name: self._value(name, candidate) for name in wanted}
+
+    def _scheme(self, genome: Genome, design: Design | None) -> Scheme | None:
+        """How this candidate is quantised; None if it is not. Genes say what the problem leaves open."""
+        genes = self._genes(genome, design)
+        bits = genes.get("bits", self.bits)
+        layers = _layer_bits(design)
+        if bits is None and not layers:
+            return None
+        bits = bits or WIDEST
+        return replace(
+            self.scheme,
+            weights=bits,
+            activations=bits,
+            scales=genes.get("scales", self.scheme.scales),
+            clip=bool(genes.get("activation_clip", False)),
+            layers=layers,
+        )
+
+    def _genes(self, genome: Genome, design: Design | None) -> Mapping[str, JSON]:
+        if design is not None:
+            return design.training
+        return {} if self._own(genome) else self._parameters(genome)
+
+    def _deployed(
+        self, model: nn.Module, scheme: Scheme | None, genome: Genome, design: Design | None
+    ) -> Deployed | None:
+        """The network as the hardware runs it, if that differs from the trained one."""
+        clip = bool(self._genes(genome, design).get("activation_clip", False))
+        if scheme is None and not clip:
+            return None
+        images = self._part("train").x[:CALIBRATED]
+        samples = self._scale()(images).cpu()
+        network = copy.deepcopy(model).cpu().eval()
+        if scheme is None:
+            return floating(network, samples=samples, clip=True)
+        return quantize(network, samples, scheme)
 
     def _value(self, goal: str, candidate: Candidate) -> Value:
         value: Any = self.objectives[goal](candidate)
@@ -370,6 +475,12 @@ class Supervised:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_tensors": {}}
+
+
+def _layer_bits(design: Design | None) -> dict[str, int]:
+    """Bits of the weights of those layers that have a gene for them, by the names of their modules."""
+    layers = design.architecture.layers if design is not None else ()
+    return {f"layers.{i}": layer.args["bits"] for i, layer in enumerate(layers) if "bits" in layer.args}
 
 
 def _asked(goal: str, work: Work) -> bool:
