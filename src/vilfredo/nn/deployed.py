@@ -32,9 +32,9 @@ class Rescale:
 
     Fixed-point multiplication, rounded half up (towards +∞); `>>` is floor division by 2^shift, and a shift
     of 0 adds nothing. `multiplier` and `shift` are float64 whole numbers, () or (C,) for one a channel;
-    products stay below 2^52, so float64 computes this exactly. Power-of-two scales have a multiplier of 1,
-    but for averages over a number of pixels that is no power of two. A ReLU is `low` = `zero`, a clipped
-    activation a smaller `high`. Takes sums in float32 or float64, gives codes in float32.
+    products stay below 2^52 and shifts below 52, so float64 computes this exactly. Power-of-two scales have a
+    multiplier of 1, but for averages over a number of pixels that is no power of two. A ReLU is `low` =
+    `zero`, a clipped activation a smaller `high`. Takes sums in float32 or float64, gives codes in float32.
     """
 
     multiplier: Tensor
@@ -45,10 +45,10 @@ class Rescale:
 
     def __call__(self, sums: Tensor, channels: slice | Tensor | None = None, axis: int = 1) -> Tensor:
         """Codes of `sums`, whose channels lie along `axis`; `channels`: which these are (None: all)."""
-        multiplier, shift = (_along(t, channels, sums.dim(), axis) for t in (self.multiplier, self.shift))
-        half = torch.where(shift > 0, torch.exp2(shift - 1), 0.0)
-        scaled = sums.double().mul(multiplier).add_(half).mul_(torch.exp2(-shift)).floor_()
-        return scaled.add_(self.zero).clamp_(self.low, self.high).float()
+        # (a · multiplier + half) / 2^shift without a rounding: all its bits fit into those of a float64.
+        ratio = _along(self.multiplier * torch.exp2(-self.shift), channels, sums.dim(), axis)
+        scaled = sums.to(torch.float64, copy=True).mul_(ratio).add_(0.5).floor_()
+        return scaled.float().add_(self.zero).clamp_(self.low, self.high)
 
 
 @dataclass(frozen=True, eq=False)
