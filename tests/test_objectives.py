@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from vilfredo import architecture, objectives
 from vilfredo.architecture import Layer, assemble
+from vilfredo.faults.bit_flip import BitFlip
 from vilfredo.goal import KNOWN, Goal
 from vilfredo.nn.build import build
 from vilfredo.objectives import energy, error, latency, macs, parameters, train_seconds, weight_bytes
@@ -51,7 +52,12 @@ def candidate(**changes: Any) -> Candidate:
     stream = torch.Generator().manual_seed(0)
     x = torch.randint(0, 17, (50, 1, 8, 8), generator=stream, dtype=torch.uint8)
     y = torch.randint(0, 10, (50,), generator=stream)
-    given: dict[str, Any] = {"examples": examples(x, y), "train_seconds": 2.5, **changes}
+    given: dict[str, Any] = {
+        "examples": examples(x, y),
+        "train_seconds": 2.5,
+        "faults": (BitFlip(1e-3),),
+        **changes,
+    }
     return Candidate(given.pop("model", build(NETWORK, 1)), (1, 8, 8), 10, **given)
 
 
@@ -67,6 +73,10 @@ EXPECTED: dict[str, Any] = {  # every leaf has an example here; a new one withou
     "latency": lambda v: 1e-7 < v.mean < 1 and v.n >= 5,
     "energy": lambda v: v.origin == "estimated" and v.low < v.mean < v.high,
     "train_seconds": lambda v: v == Value(2.5),
+    "ccr": lambda v: 0 < v.mean < 1 and 0 < v.sd < 0.3 and v.n == 20,
+    "resilience_mean": lambda v: 0 < v.mean < 0.5 and 0 < v.sd < 0.1 and v.n == 20,
+    "resilience_q05": lambda v: 0 <= v.mean < 0.5 and v.n == 20,
+    "resilience_worst": lambda v: 0 <= v.mean < 0.5 and v.n == 20,
     "asi": lambda v: v == Value(2 / (256 + 10)),
     "adcr": lambda v: v == Value((64 + 256 + 36) / 2304 + (256 + 10 + 2560) / 2560),
 }
