@@ -1,36 +1,37 @@
 """Fault injection that computes only what faults touch.
 
-The network's run without faults is kept, step by step. A faulty run is a set of *rows*, one for each image of
-each injection that differs from it; a row is computed from the step on where its first fault is, and given up
-as soon as no step's output differs any more. Rows of many injections go through a step together.
+The run without faults is kept, with the sums of every layer. A faulty run is a set of *rows*, one for each
+image of each injection. A row begins where its first fault is, holds only what differs (`changes`), and ends
+as soon as no code differs any more: most faults change a few codes, of which rounding and pooling hide many.
+A faulty weight adds its difference, times one shifted channel of the input, to the sums of one channel; a
+changed code adds its difference, times a few weights, to the few sums that it reaches (`kernels`). All that
+is exact in whole numbers. Where much has changed, and in floating point, whole layers are computed anew.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilfredo.campaign.hits import ALIVE, check, faulty
+from vilfredo.campaign import spread
+from vilfredo.campaign.changes import Change, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.golden import Golden
+from vilfredo.campaign.hits import ALIVE, Blow, check, place, struck
 from vilfredo.campaign.injection import INPUT, Hit, Injection
 from vilfredo.codes import Codes
-from vilfredo.nn.deployed import Deployed, Step, finished, sums
+from vilfredo.nn.deployed import Deployed, finished, sums
 from vilfredo.protocols import Site
 
-_WINDOW = 4096  # injections that are grouped at a time
+_WINDOW = 4096  # injections that are sorted at a time
+_TOGETHER = 512  # injections in one batch at most
 
-
-@dataclass(frozen=True, eq=False)
-class Change:
-    """Where a step's output differs from the run without faults: `rows` (r,), ascending, each of them
-    injection · n + image, and their whole outputs (r, …)."""
-
-    rows: Tensor
-    codes: Tensor
+Struck = dict[tuple[int, Site], list[tuple[int, Hit]]]  # by step and site: hits and whose they are
 
 
 class Engine:
@@ -46,26 +47,24 @@ class Engine:
         if tuple(x.shape[1:]) != tuple(network.input_shape) or not len(x):
             raise ValueError(
                 f"the engine was given inputs of shape {tuple(x.shape)}; this network takes (n, "
-                f"{', '.join(map(str, network.input_shape))}) with n ≥ 1"
+                f"{', '.join(map(str, network.input_shape))}) with n of 1 or more"
             )
         self.network = network
         self.memory = memory
-        self._x = x
-        self._uses = _last_uses(network)
-        with torch.no_grad():
-            self._sums: list[Tensor] = []
-            self._codes: list[Tensor] = []
-            for step in network.steps:
-                total = sums(step, [self._golden(i) for i in step.inputs])
-                out = finished(step, total)
-                self._sums.append(total)
-                self._codes.append(out)
-        self.golden = self._codes[-1]
+        self._golden = Golden(network, x)
+        self._last = len(network.steps) - 1
+        self.golden = self._golden.codes(self._last)
         self.classes = self.golden.argmax(1)
+        sizes = [self._golden.codes(i)[0].numel() for i in range(-1, len(network.steps))]
+        self._widest = [max(sizes[i:]) for i in range(len(sizes))]  # from the input on, from step 0 on, …
+        last = {i: number for number, step in enumerate(network.steps) for i in step.inputs}
+        self._done: list[list[int]] = [[] for _ in network.steps]  # whose output nobody needs afterwards
+        for i, number in last.items():
+            self._done[number].append(i)
 
     @property
     def images(self) -> int:
-        return len(self._x)
+        return self._golden.images
 
     def outputs(self, injections: Sequence[Injection]) -> Iterator[Tensor]:
         """The last step's codes (n, outputs) under each injection on its own, in their order.
@@ -74,16 +73,16 @@ class Engine:
         """
         for first in range(0, len(injections), _WINDOW):
             part = injections[first : first + _WINDOW]
-            changed: list[Tensor | None] = [None] * len(part)
-            for places, change in self._changes(part):
-                which = torch.div(change.rows, self.images, rounding_mode="floor")
-                for local in _distinct(which).tolist():
-                    mine = which == local
+            found: list[Tensor | None] = [None] * len(part)
+            for places, rows, codes in self._answers(part):
+                local = rows // self.images
+                begins = np.flatnonzero(np.diff(local, prepend=-1))
+                for begin, end in zip(begins, np.append(begins[1:], len(local)), strict=True):
                     out = self.golden.clone()
-                    out[change.rows[mine] % self.images] = change.codes[mine]
-                    changed[places[local]] = out
-            for out_ in changed:
-                yield self.golden.clone() if out_ is None else out_
+                    out[torch.from_numpy(rows[begin:end] % self.images)] = codes[begin:end]
+                    found[places[local[begin]]] = out
+            for answer in found:
+                yield self.golden.clone() if answer is None else answer
 
     def classes_under(self, injections: Sequence[Injection]) -> NDArray[np.int64]:
         """The class (F, n) of each image under each injection on its own: argmax of the last step's codes.
@@ -92,180 +91,302 @@ class Engine:
         """
         found = np.tile(self.classes.numpy(), (len(injections), 1))
         for first in range(0, len(injections), _WINDOW):
-            for places, change in self._changes(injections[first : first + _WINDOW]):
-                local, image = np.divmod(change.rows.numpy(), self.images)
-                found[first + np.array(places, np.int64)[local], image] = change.codes.argmax(1).numpy()
+            for places, rows, codes in self._answers(injections[first : first + _WINDOW]):
+                local, image = np.divmod(rows, self.images)
+                found[first + places[local], image] = codes.argmax(1).numpy()
         return found
 
-    def _golden(self, step: int) -> Tensor:
-        return self._x if step == INPUT else self._codes[step]
-
-    def _changes(self, injections: Sequence[Injection]) -> Iterator[tuple[list[int], Change]]:
-        """Batches: which injections, and what they change of the last step's output."""
-        for injection in injections:
-            check(self.network, injection, self.images)
-        first = [min((hit.step for hit in i.hits), default=len(self.network.steps)) for i in injections]
-        order = sorted(range(len(injections)), key=lambda i: first[i])
-        widest = max((t[0].numel() for t in [self._x, *self._codes]), default=1)
-        size = max(1, self.memory // (self.images * widest * 4 * 4))
-        for start in range(0, len(order), size):
+    def _answers(self, injections: Sequence[Injection]) -> Iterator[tuple[Ints, Ints, Tensor]]:
+        """Batches: which injections, which rows of them come to another output, and these outputs (r, …)."""
+        first = [min((hit.step for hit in i.hits), default=self._last) for i in injections]
+        order = sorted(range(len(injections)), key=first.__getitem__)
+        start = 0
+        while start < len(order):
+            each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
+            size = min(max(self.memory // (4 * each), 1), _TOGETHER)
             places = order[start : start + size]
             with torch.no_grad():
-                change = self._spread([injections[i] for i in places])
-            if change is not None:
-                yield places, change
+                change = self._changed([injections[i] for i in places])
+                if change is not None:
+                    codes = whole(change, change.rows, self.golden, self.images)
+                    yield np.array(places), change.rows, codes
+            start += size
 
-    def _spread(self, injections: Sequence[Injection]) -> Change | None:
+    def _changed(self, injections: Sequence[Injection]) -> Change | None:
         """What these injections change of the last step's output."""
-        hits: dict[tuple[int, Site], list[tuple[int, Hit]]] = {}
+        hits: Struck = {}
         for number, injection in enumerate(injections):
             for hit in injection.hits:
                 hits.setdefault((hit.step, hit.site), []).append((number, hit))
+        for where, site in hits:
+            place(self.network, where, site)
         network = self.network
         changes: dict[int, Change | None] = {}
-        changes[INPUT] = self._stored(None, INPUT, hits, "inputs", network.input, network.input_zero)
-        start = min((step for step, _ in hits), default=len(network.steps))
+        changes[INPUT] = self._stored(None, INPUT, hits, "inputs", network.input)
+        start = min((where for where, _ in hits), default=len(network.steps))
         for number, step in enumerate(network.steps):
             if number < start:
                 changes[number] = None
                 continue
-            change = self._computed(step, number, changes, hits)
-            changes[number] = self._stored(change, number, hits, "activations", step.codes, step.zero)
-            for old in self._uses[number]:
+            change = self._computed(number, changes, hits)
+            changes[number] = self._stored(change, number, hits, "activations", step.codes)
+            for old in self._done[number]:
                 changes[old] = None
-        return changes[len(network.steps) - 1]
+        return changes[self._last]
 
-    def _computed(
-        self,
-        step: Step,
-        number: int,
-        changes: dict[int, Change | None],
-        hits: dict[tuple[int, Site], list[tuple[int, Hit]]],
-    ) -> Change | None:
-        """What changes of a step's `finish`ed sums with changed inputs, weights and accumulators."""
-        arriving = [changes[i] for i in step.inputs]
-        weights = hits.get((number, "weights"), [])
-        struck = hits.get((number, "accumulators"), [])
-        parts = [c.rows for c in arriving if c is not None]
-        own: dict[tuple[int, int], list[Hit]] = {}  # by injection, and image or -1
-        for injection, hit in weights:
-            images = [-1] if hit.image is None else np.unique(hit.image).tolist()
-            for image in images:
-                own.setdefault((injection, image), [])
-        everywhere = {injection for injection, image in own if image == -1}
-        for injection, image in own:
-            if image != -1:
-                parts.append(torch.tensor([injection * self.images + image]))
-        parts += [torch.arange(self.images) + i * self.images for i in sorted(everywhere)]
-        if not parts and not struck:
-            return None
-        rows = _distinct(torch.cat(parts)) if parts else torch.empty(0, dtype=torch.int64)
-        inputs = [self._rows(i, rows, changes[i]) for i in step.inputs]
-        total = self._sums[number].new_empty((len(rows), *self._sums[number].shape[1:]))
-        if weights:
-            rest = torch.ones(len(rows), dtype=torch.bool)
-            which = torch.div(rows, self.images, rounding_mode="floor")
-            for injection in sorted({i for i, _ in own}):
-                mine = [hit for i, hit in weights if i == injection]
-                passing = [image for i, image in own if i == injection and image != -1]
-                here = which == injection
-                if injection in everywhere:
-                    groups = [(here & ~torch.isin(rows % self.images, torch.tensor(passing or [-1])), -1)]
-                else:
-                    groups = []
-                groups += [(rows == injection * self.images + image, image) for image in passing]
-                for mask, image in groups:
-                    rest &= ~mask
-                    total[mask] = sums(_patched(step, mine, image), [x[mask] for x in inputs])
-            if rest.any():
-                total[rest] = sums(step, [x[rest] for x in inputs])
-        elif len(rows):
-            total = sums(step, inputs)
-        out = finished(step, total)
-        if struck:
-            assert step.accumulator is not None
-            more = _distinct(torch.cat([rows, *(self._struck_rows(i, hit) for i, hit in struck)]))
-            wide = self._sums[number][more % self.images]
-            wide[torch.searchsorted(more, rows)] = total
-            exact = self._strike(more, wide.double(), struck, step.accumulator)
-            exact = exact if self.network.form == "whole" else exact.to(total.dtype)
-            rows, out = more, finished(step, exact).to(out.dtype)
-        return self._differing(number, rows, out)
+    def _computed(self, number: int, changes: dict[int, Change | None], hits: Struck) -> Change | None:
+        """What changes of a step's output with its inputs' changes, faulty weights and accumulators."""
+        weights = self._weights(number, hits[number, "weights"]) if (number, "weights") in hits else None
+        blows = self._blows(number, "accumulators", hits)
+        if not blows:
+            return spread.computed(self._golden, number, changes, weights)
+        golden, step = self._golden, self.network.steps[number]
+        assert step.accumulator is not None
+        size = golden.sums[number][0].numel()
+        change = changes[step.inputs[0]]
+        reached = [w.rows for w in (change, weights) if w is not None]
+        busy = np.unique(np.concatenate(reached)) if reached else np.empty(0, np.int64)
+        # Rows whose sums have changed before the accumulators are hit: whole.
+        both = np.intersect1d(busy, np.concatenate([blow.cell // size for blow in blows]))
+        parts: list[Change | None] = []
+        if len(both):
+            total = self._sums(number, both, change, weights)
+            flat = total.double().view(len(both), -1).numpy()
+            mine = [_part(blow, np.isin(blow.cell // size, both)) for blow in blows]
+
+            def there(cell: Ints) -> NDArray[np.float64]:
+                return flat[np.searchsorted(both, cell // size), cell % size]
+
+            cell, value = struck(mine, there, step.accumulator)
+            flat[np.searchsorted(both, cell // size), cell % size] = value
+            exact = torch.from_numpy(flat).view(total.shape)
+            out = finished(step, exact if golden.whole else exact.to(total.dtype))
+            parts.append(spread.difference(golden, number, both, out.to(golden.codes(number).dtype)))
+            blows = [_part(blow, ~np.isin(blow.cell // size, both)) for blow in blows]
+            others = {i: _without(c, both) for i, c in ((step.inputs[0], change),)}
+            parts.append(spread.computed(golden, number, others, _without_rows(weights, both)))
+        else:
+            parts.append(spread.computed(golden, number, changes, weights))
+        sums_ = golden.sums[number].view(self.images, -1).numpy()
+
+        def golden_sums(cell: Ints) -> NDArray[np.float64]:
+            return sums_[cell // size % self.images, cell % size].astype(np.float64)
+
+        cell, value = struck(blows, golden_sums, step.accumulator)
+        total = torch.from_numpy(value)
+        total = total if golden.whole else total.to(golden.sums[number].dtype)
+        channel = torch.from_numpy(cell % size // math.prod(step.shape[1:]))
+        out = total if step.finish is None else step.finish(total, channel, 0)
+        out = out.to(golden.codes(number).dtype)
+        parts.append(spread.kept(golden, number, cell // size, cell % size, out.numpy()))
+        return spread.together(golden, number, [part for part in parts if part is not None])
+
+    def _sums(
+        self, number: int, rows: Ints, change: Change | None, weights: spread.FaultyWeights | None
+    ) -> Tensor:
+        """Sums of whole rows, before `finish`."""
+        golden, step = self._golden, self.network.steps[number]
+        known = None if change is None else at_rows(change, np.isin(change.rows, rows))
+        x = whole(
+            known if known is not None and len(known.rows) else None,
+            rows,
+            golden.codes(step.inputs[0]),
+            self.images,
+        )
+        if weights is None:
+            return sums(step, [x])
+        chosen = np.full(len(rows), -1)
+        mine = np.isin(weights.rows, rows)
+        chosen[np.searchsorted(rows, weights.rows[mine])] = weights.chosen[mine]
+        total = golden.sums[number].new_empty((len(rows), *golden.sums[number].shape[1:]))
+        for one in np.unique(chosen).tolist():
+            mask = torch.from_numpy(chosen == one)
+            faulty = step if one < 0 else spread.with_weight(step, weights, one)
+            total[mask] = sums(faulty, [x[mask]])
+        return total
 
     def _stored(
-        self,
-        change: Change | None,
-        number: int,
-        hits: dict[tuple[int, Site], list[tuple[int, Hit]]],
-        site: Site,
-        codes: Codes,
-        zero: float,
+        self, change: Change | None, number: int, hits: Struck, site: Site, codes: Codes
     ) -> Change | None:
         """With what happens to a step's output in memory, and what dead neurons make of it."""
-        struck, dead = hits.get((number, site), []), hits.get((number, "neurons"), [])
-        if not struck and not dead:
-            return change
-        parts = [self._struck_rows(i, hit) for i, hit in struck + dead]
-        rows = _distinct(torch.cat(parts if change is None else [change.rows, *parts]))
-        out = self._rows(number, rows, change)
-        if struck:
-            out = self._strike(rows, out.double(), struck, codes).to(out.dtype)
-        if dead:
-            alive = self._strike(rows, torch.ones(out.shape, dtype=torch.float64), dead, ALIVE)
-            out = torch.where(alive == 0, torch.full_like(out, zero), out)
-        return self._differing(number, rows, out)
-
-    def _rows(self, number: int, rows: Tensor, change: Change | None) -> Tensor:
-        """The outputs of a step at these rows, among which are all that changed."""
-        out = self._golden(number)[rows % self.images]
-        if change is not None:
-            out[torch.searchsorted(rows, change.rows)] = change.codes
-        return out
-
-    def _struck_rows(self, injection: int, hit: Hit) -> Tensor:
-        images = np.arange(self.images) if hit.image is None else np.unique(hit.image)
-        return torch.from_numpy(images.astype(np.int64) + injection * self.images)
-
-    def _strike(self, rows: Tensor, values: Tensor, struck: list[tuple[int, Hit]], codes: Codes) -> Tensor:
-        """float64 values (r, …) of these rows after the hits."""
-        cells = values.flatten(1).numpy()
-        for injection, hit in struck:
-            if hit.image is None:
-                images = np.repeat(np.arange(self.images), len(hit.index))
-                index, detail = np.tile(hit.index, self.images), np.tile(hit.detail, self.images)
+        for where, what in ((site, codes), ("neurons", ALIVE)):
+            blows = self._blows(number, where, hits)
+            if not blows:
+                continue
+            size = self._golden.codes(number)[0].numel()
+            if where == "neurons":
+                cell, alive = struck(blows, lambda cell: np.ones(len(cell)), what)
+                cell = cell[alive == 0]
+                value = np.full(len(cell), float(self._golden.zero(number)))
             else:
-                images, index, detail = hit.image, hit.index, hit.detail
-            row = np.searchsorted(rows.numpy(), images + injection * self.images)
-            cells[row, index] = faulty(hit.fault, cells[row, index], codes, detail)
-        return torch.from_numpy(cells).view(values.shape)
+                there = partial(self._codes, number, change, size)
+                cell, value = struck(blows, there, what)
+            kind = self._golden.flat(number).dtype
+            change = self._overwritten(number, change, cell // size, cell % size, value.astype(kind))
+        return change
 
-    def _differing(self, number: int, rows: Tensor, out: Tensor) -> Change | None:
-        golden = self._golden(number)[rows % self.images]
-        same = (out == golden) | (out.isnan() & golden.isnan())
-        different = ~same.flatten(1).all(1)
-        if not different.any():
+    def _codes(self, number: int, change: Change | None, size: int, cell: Ints) -> NDArray[np.float64]:
+        """The codes in these cells (m,), which are row · size + index."""
+        row, index = np.divmod(cell, size)
+        found: NDArray[np.float64] = self._golden.flat(number)[row % self.images, index].astype(np.float64)
+        if change is None:
+            return found
+        at = np.searchsorted(change.rows, row)
+        at[at == len(change.rows)] = 0
+        mine = np.flatnonzero(change.rows[at] == row)
+        if isinstance(change.codes, Tensor):
+            found[mine] = change.codes.flatten(1).numpy()[at[mine], index[mine]]
+            return found
+        keys = change.rows[change.codes.row] * size + change.codes.index
+        order = np.argsort(keys)
+        at = np.searchsorted(keys[order], cell)
+        at[at == len(keys)] = 0
+        there = keys[order][at] == cell
+        found[there] = change.codes.code[order][at[there]]
+        return found
+
+    def _overwritten(
+        self, number: int, change: Change | None, row: Ints, index: Ints, code: NDArray[np.float32]
+    ) -> Change | None:
+        """The change with these codes at these places (m,), sorted by row and index."""
+        golden = self._golden
+        if change is None:
+            return spread.kept(golden, number, row, index, code)
+        if isinstance(change.codes, Tensor):
+            rows = np.union1d(change.rows, row)
+            out = whole(change, rows, golden.codes(number), self.images)
+            out.view(len(rows), -1).numpy()[np.searchsorted(rows, row), index] = code
+            return spread.difference(golden, number, rows, out)
+        size = golden.flat(number).shape[1]
+        entries = change.codes
+        row_before = change.rows[entries.row]
+        stays = ~np.isin(row_before * size + entries.index, row * size + index)
+        before = from_entries(row_before[stays], entries.index[stays].astype(np.int64), entries.code[stays])
+        parts = [before, spread.kept(golden, number, row, index, code)]
+        return joined([part for part in parts if part is not None])
+
+    def _blows(self, number: int, site: Site, hits: Struck) -> list[Blow]:
+        """The hits at a site of a step; cells are row · size + index. Raises `ValueError` if one is not
+        there."""
+        mine = hits.get((number, site))
+        if not mine:
+            return []
+        shape, _ = place(self.network, number, site)
+        size = math.prod(shape)
+        blows = []
+        order = 0
+        for k, (injection, hit) in enumerate(mine):
+            order = order + 1 if k and mine[k - 1][0] == injection else 0
+            self._checked(injection, hit, size)
+            if not len(hit.index):
+                continue
+            detail = np.asarray(hit.detail)
+            if hit.image is None:
+                rows = np.arange(self.images) + injection * self.images
+                cell = (rows[:, None] * size + hit.index).reshape(-1)
+                detail = np.tile(detail, self.images)
+            else:
+                cell = (hit.image + injection * self.images) * size + hit.index
+            if (np.diff(cell) < 0).any():
+                by = np.argsort(cell, kind="stable")
+                cell, detail = cell[by], detail[by]
+            blows.append(Blow(order, hit.fault, cell, detail))
+        return blows
+
+    def _checked(self, injection: int, hit: Hit, size: int) -> None:
+        k = len(hit.index)
+        if len(hit.detail) != k or (hit.image is not None and len(hit.image) != k):
+            check(self.network, Injection((hit,)), self.images)
+        if not k:
+            return
+        if k == 1:
+            inside = 0 <= hit.index[0] < size
+            inside &= hit.image is None or 0 <= hit.image[0] < self.images
+        else:
+            inside = hit.index.min() >= 0 and hit.index.max() < size
+            if hit.image is not None:
+                inside &= hit.image.min() >= 0 and hit.image.max() < self.images
+        if not inside:
+            check(self.network, Injection((hit,)), self.images)
+
+    def _weights(self, number: int, mine: list[tuple[int, Hit]]) -> spread.FaultyWeights | None:
+        """The faulty weights of a step: a set for each injection and, of transient hits, for each image
+        hit."""
+        step = self.network.steps[number]
+        assert step.weight is not None
+        assert step.weight_codes is not None
+        size = step.weight.numel()
+        by_injection: dict[int, list[Hit]] = {}
+        for injection, hit in mine:
+            self._checked(injection, hit, size)
+            by_injection.setdefault(injection, []).append(hit)
+        blows: list[Blow] = []
+        rows: list[Ints] = []
+        chosen: list[Ints] = []
+        sets = 0
+        for injection, hits in by_injection.items():
+            own = np.full(self.images, -1)
+            if any(hit.image is None and len(hit.index) for hit in hits):
+                own[:] = sets
+                blows += [_blow(k, hit, sets * size, None) for k, hit in enumerate(hits) if hit.image is None]
+                sets += 1
+            passing = [hit.image for hit in hits if hit.image is not None]
+            for image in np.unique(np.concatenate(passing)).tolist() if passing else ():
+                own[image] = sets
+                blows += [_blow(k, hit, sets * size, image) for k, hit in enumerate(hits)]
+                sets += 1
+            struck_images = np.flatnonzero(own >= 0)
+            rows.append(struck_images + injection * self.images)
+            chosen.append(own[struck_images])
+        if not sets:
             return None
-        return Change(rows[different], out[different])
+        weight = step.weight.flatten().numpy()
+        cell, value = struck(blows, lambda cell: weight[cell % size].astype(np.float64), step.weight_codes)
+        other = value != weight[cell % size]
+        other &= ~(np.isnan(value) & np.isnan(weight[cell % size]))
+        cell, value = cell[other], value[other]
+        # Sets in which nothing is wrong after all, such as a bit stuck at what it was, are left out.
+        numbers = np.unique(cell // size)
+        if not len(numbers):
+            return None
+        all_rows, all_chosen = np.concatenate(rows), np.concatenate(chosen)
+        real = np.isin(all_chosen, numbers)
+        return spread.FaultyWeights(
+            all_rows[real],
+            np.searchsorted(numbers, all_chosen[real]),
+            np.searchsorted(numbers, cell // size),
+            cell % size,
+            value,
+        )
 
 
-def _distinct(rows: Tensor) -> Tensor:
-    return torch.from_numpy(np.unique(rows.numpy()))
+def _blow(order: int, hit: Hit, offset: int, image: int | None) -> Blow:
+    """What of a hit at weights is there in one image's inference; None: the permanent ones."""
+    index, detail = hit.index, np.asarray(hit.detail)
+    if hit.image is not None:
+        here = hit.image == image
+        index, detail = index[here], detail[here]
+    by = np.argsort(index, kind="stable")
+    return Blow(order, hit.fault, index[by] + offset, detail[by])
 
 
-def _patched(step: Step, hits: Sequence[Hit], image: int) -> Step:
-    """The step with the weight that it has in an image's inference; −1: but for transient hits."""
-    assert step.weight is not None
-    assert step.weight_codes is not None
-    weight = step.weight.clone()
-    cells = weight.view(-1).numpy()
-    for hit in hits:
-        here = slice(None) if hit.image is None else hit.image == image
-        index = hit.index[here]
-        cells[index] = faulty(hit.fault, cells[index].astype(np.float64), step.weight_codes, hit.detail[here])
-    return replace(step, weight=weight)
+def _part(blow: Blow, mask: NDArray[np.bool_]) -> Blow:
+    return Blow(blow.order, blow.fault, blow.cell[mask], blow.detail[mask])
 
 
-def _last_uses(network: Deployed) -> list[list[int]]:
-    """For each step the earlier ones whose outputs nobody needs after it."""
-    last = {i: number for number, step in enumerate(network.steps) for i in step.inputs}
-    return [[i for i, number in last.items() if number == n] for n in range(len(network.steps))]
+def _without(change: Change | None, rows: Ints) -> Change | None:
+    if change is None:
+        return None
+    mask = ~np.isin(change.rows, rows)
+    return at_rows(change, mask) if mask.any() else None
+
+
+def _without_rows(weights: spread.FaultyWeights | None, rows: Ints) -> spread.FaultyWeights | None:
+    if weights is None:
+        return None
+    mask = ~np.isin(weights.rows, rows)
+    if not mask.any():
+        return None
+    return spread.FaultyWeights(
+        weights.rows[mask], weights.chosen[mask], weights.set, weights.index, weights.value
+    )

@@ -13,6 +13,8 @@ zero of a ReLU.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,6 +48,39 @@ def faulty(
 ) -> NDArray[np.float64]:
     """What the cells hold when `fault` has acted on them with these details, one each."""
     return held(fault.apply(values, codes, detail), codes)
+
+
+@dataclass(frozen=True, eq=False)
+class Blow:
+    """A hit on its way: the cells (k,) that it acts on, by any numbers that tell all cells apart, ascending,
+    and how many hits of the same injection come before it."""
+
+    order: int
+    fault: Fault
+    cell: NDArray[np.int64]
+    detail: NDArray[Any]
+
+
+def struck(
+    blows: Sequence[Blow], values: Callable[[NDArray[np.int64]], NDArray[np.float64]], codes: Codes
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Which cells (m,), ascending, the blows have hit, and what they hold then; `values` says what they held.
+
+    Blows of the same order and fault are one call of the fault.
+    """
+    cell = np.concatenate([blow.cell for blow in blows])
+    if (np.diff(cell) <= 0).any():
+        cell = np.unique(cell)
+    held_there = values(cell)
+    together: dict[tuple[int, int], list[Blow]] = {}
+    for blow in blows:
+        together.setdefault((blow.order, id(blow.fault)), []).append(blow)
+    for _, same in sorted(together.items(), key=lambda item: item[0][0]):
+        mine = np.concatenate([blow.cell for blow in same])
+        detail = np.concatenate([blow.detail for blow in same])
+        at = np.searchsorted(cell, mine)
+        held_there[at] = faulty(same[0].fault, held_there[at], codes, detail)
+    return cell, held_there
 
 
 def place(network: Deployed, step: int, site: Site) -> tuple[tuple[int, ...], Codes]:

@@ -1,0 +1,92 @@
+"""Where the outputs of faulty networks differ from those of the network without faults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Entries:
+    """What differs, code by code: row r has the entries `start[r]` to `start[r + 1]` of `index`, flat
+    positions in one image's output, each once, in any order, and of `code`, what is there."""
+
+    start: Ints  # (r + 1,)
+    index: NDArray[np.int32]  # (m,)
+    code: NDArray[np.float32]  # (m,)
+
+    @property
+    def row(self) -> Ints:
+        """Which row (place in `Change.rows`) each entry is of."""
+        return np.repeat(np.arange(len(self.start) - 1), np.diff(self.start))
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One step's output where it differs: `rows` (r,), ascending, each of them injection · n + image, and
+    their outputs, either whole, a tensor (r, …), or `Entries`."""
+
+    rows: Ints
+    codes: Tensor | Entries
+
+    @property
+    def density(self) -> float:
+        """Entries per row; infinite if the outputs are whole."""
+        return len(self.codes.index) / len(self.rows) if isinstance(self.codes, Entries) else np.inf
+
+
+def whole(change: Change | None, rows: Ints, golden: Tensor, images: int) -> Tensor:
+    """The outputs (r, …) at these rows, among which are all that changed; `golden` (n, …)."""
+    out = golden[torch.from_numpy(rows % images)]
+    if change is None:
+        return out
+    at = np.searchsorted(rows, change.rows)
+    if isinstance(change.codes, Tensor):
+        out[torch.from_numpy(at)] = change.codes
+    else:
+        flat = out.view(len(rows), -1).numpy()
+        flat[at[change.codes.row], change.codes.index] = change.codes.code
+    return out
+
+
+def at_rows(change: Change, mask: NDArray[np.bool_]) -> Change:
+    """The part of the rows that the mask (r,) says."""
+    if mask.all():
+        return change
+    if isinstance(change.codes, Tensor):
+        return Change(change.rows[mask], change.codes[torch.from_numpy(mask)])
+    kept = mask[change.codes.row]
+    start = np.concatenate([[0], np.cumsum(np.diff(change.codes.start)[mask])])
+    return Change(change.rows[mask], Entries(start, change.codes.index[kept], change.codes.code[kept]))
+
+
+def from_entries(row: Ints, index: Ints, code: NDArray[np.float32]) -> Change | None:
+    """A change from entries (m,) with the number of the row that each is of; each place once."""
+    if not len(row):
+        return None
+    order = np.argsort(row, kind="stable")
+    row = row[order]
+    first = np.flatnonzero(np.diff(row, prepend=-1))
+    start = np.append(first, len(row))
+    return Change(row[first], Entries(start, index[order].astype(np.int32), code[order]))
+
+
+def joined(parts: list[Change]) -> Change | None:
+    """One change of what several say of different rows. All are of entries, or all whole."""
+    if len(parts) < 2:
+        return parts[0] if parts else None
+    rows = np.concatenate([p.rows for p in parts])
+    order = np.argsort(rows, kind="stable")
+    tensors = [p.codes for p in parts if isinstance(p.codes, Tensor)]
+    if tensors:
+        return Change(rows[order], torch.cat(tensors)[torch.from_numpy(order)])
+    row = np.concatenate([p.rows[p.codes.row] for p in parts if isinstance(p.codes, Entries)])
+    index = np.concatenate([p.codes.index for p in parts if isinstance(p.codes, Entries)])
+    code = np.concatenate([p.codes.code for p in parts if isinstance(p.codes, Entries)])
+    return from_entries(row, index, code)

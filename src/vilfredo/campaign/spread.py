@@ -1,0 +1,499 @@
+"""What one step makes of changes: by the entries that change where these are few, whole rows otherwise.
+
+Weights that are faulty come as *sets*: the hits that a network has during one inference. Every row has at
+most one.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from vilfredo.campaign import kernels
+from vilfredo.campaign.changes import Change, Entries, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.golden import Golden, Linear, geometry, reach
+from vilfredo.nn.deployed import Step, finished, multiplied, sums
+
+# Nanoseconds on one core, as measured; what they decide is which of two ways is taken, not what comes out.
+_DENSE_MAC, _DENSE_SUM = 0.02, 3.0
+_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM = 0.12, 0.4, 0.4
+_BUFFER = 1 << 20  # entries that a kernel writes at a time
+_SPARSE = 0.2  # share of codes that differ up to which they are kept one by one
+
+
+@dataclass(frozen=True, eq=False)
+class FaultyWeights:
+    """What is wrong with a step's weight: `rows` (r,), ascending, and which set each one has; of the sets the
+    flat positions (k,) in the weight and what is there, sorted by set and position."""
+
+    rows: Ints
+    chosen: Ints
+    set: Ints
+    index: Ints
+    value: NDArray[np.float64]
+
+
+def computed(
+    golden: Golden, number: int, changes: Mapping[int, Change | None], weights: FaultyWeights | None
+) -> Change | None:
+    """What changes of a step's output, its inputs' changes and its faulty weights given."""
+    step = golden.network.steps[number]
+    arriving = [changes[i] for i in step.inputs]
+    if weights is None and all(change is None for change in arriving):
+        return None
+    mapped = _MAPPED.get(step.op)
+    if mapped is not None and all(c is None or isinstance(c.codes, Entries) for c in arriving):
+        parts = [mapped(golden, number, k, c) for k, c in enumerate(arriving) if c is not None]
+        return joined([part for part in parts if part is not None])
+    first = arriving[0]
+    if step.op == "max_pool" and first is not None and isinstance(first.codes, Entries) and _quick(golden):
+        return _maxima(golden, number, first)
+    linear = golden.linear(number)
+    if weights is not None:
+        return _with_weights(golden, number, linear, arriving, weights)
+    rows = _rows(arriving)
+    if linear is not None and _few(linear, arriving, len(rows)):
+        return _spread(golden, number, linear, rows, arriving, np.full(len(rows), -1), None)
+    return dense(golden, number, rows, arriving)
+
+
+def dense(golden: Golden, number: int, rows: Ints, arriving: Sequence[Change | None]) -> Change | None:
+    """Whole rows, computed anew."""
+    step = golden.network.steps[number]
+    inputs = [
+        whole(c, rows, golden.codes(i), golden.images) for i, c in zip(step.inputs, arriving, strict=True)
+    ]
+    return difference(golden, number, rows, finish(golden, number, sums(step, inputs)))
+
+
+def finish(golden: Golden, number: int, total: Tensor) -> Tensor:
+    """`deployed.finished`, in one pass where it is compiled."""
+    step, linear = golden.network.steps[number], golden.linear(number)
+    if linear is None or linear.finish.plain:
+        return finished(step, total)
+    total = total.contiguous()
+    out = torch.empty(total.shape, dtype=torch.float32)
+    shape = (len(total), *linear.sums.shape[1:])
+    kernels.finished(total.view(shape).numpy(), linear.finish, out.view(shape).numpy())
+    return out
+
+
+def difference(golden: Golden, number: int, rows: Ints, out: Tensor) -> Change | None:
+    """Where the outputs (r, …) of these rows differ from the golden ones: as entries if these are few."""
+    if not len(rows):
+        return None
+    image = rows % golden.images
+    if _quick(golden) and out.dtype == torch.float32:
+        flat, right = out.contiguous().view(len(rows), -1).numpy(), golden.flat(number)
+        counts = np.empty(len(rows), np.int64)
+        kernels.count(flat, right, image, counts)
+        kept = np.flatnonzero(counts)
+        if not len(kept):
+            return None
+        start = np.concatenate([[0], np.cumsum(counts[kept])])
+        if start[-1] > _SPARSE * len(kept) * flat.shape[1]:
+            return at_rows(Change(rows, out), counts > 0)
+        entries = Entries(start, np.empty(start[-1], np.int32), np.empty(start[-1], np.float32))
+        kernels.collect(flat, right, image, kept, start, entries.index, entries.code)
+        return Change(rows[kept], entries)
+    right_ = golden.codes(number)[torch.from_numpy(image)]
+    same = (out == right_) | (out.isnan() & right_.isnan())
+    mask = ~same.flatten(1).all(1).numpy()
+    return at_rows(Change(rows, out), mask) if mask.any() else None
+
+
+def kept(golden: Golden, number: int, row: Ints, index: Ints, code: NDArray[np.float32]) -> Change | None:
+    """A change of those entries (m,) of a step's output that differ from the golden codes."""
+    right = golden.flat(number)[row % golden.images, index]
+    other = (code != right) & ~(np.isnan(code) & np.isnan(right))
+    return from_entries(row[other], index[other], code[other])
+
+
+def _quick(golden: Golden) -> bool:
+    return golden.whole and kernels.compiled
+
+
+def _rows(arriving: Sequence[Change | None]) -> Ints:
+    rows = [change.rows for change in arriving if change is not None]
+    return rows[0] if len(rows) == 1 else np.unique(np.concatenate(rows))
+
+
+# Steps that give each code of theirs from one code of their input.
+
+
+def _flattened(golden: Golden, number: int, which: int, change: Change) -> Change | None:
+    return change
+
+
+def _looked_up(golden: Golden, number: int, which: int, change: Change) -> Change | None:
+    step = golden.network.steps[number]
+    entries = change.codes
+    assert isinstance(entries, Entries)
+    if step.op == "lookup":
+        assert step.table is not None
+        code = step.table.numpy()[(entries.code - step.table_low).astype(np.int64)].astype(np.float32)
+    else:
+        channel = torch.from_numpy(entries.index // math.prod(step.shape[1:])).long()
+        total = torch.from_numpy(entries.code) - step.zeros[0]
+        code = (total if step.finish is None else step.finish(total, channel, 0)).numpy()
+    return kept(golden, number, change.rows[entries.row], entries.index.astype(np.int64), code)
+
+
+def _padded(golden: Golden, number: int, which: int, change: Change) -> Change | None:
+    step = golden.network.steps[number]
+    entries = change.codes
+    assert isinstance(entries, Entries)
+    _, height, width = golden.codes(step.inputs[0]).shape[1:]
+    top, _, left, _ = step.args["padding"]
+    rest, column = np.divmod(entries.index.astype(np.int64), width)
+    channel, line = np.divmod(rest, height)
+    index = (channel * step.shape[1] + line + top) * step.shape[2] + column + left
+    return Change(change.rows, Entries(entries.start, index.astype(np.int32), entries.code))
+
+
+def _concatenated(golden: Golden, number: int, which: int, change: Change) -> Change | None:
+    step = golden.network.steps[number]
+    entries = change.codes
+    assert isinstance(entries, Entries)
+    before = sum(golden.codes(i)[0].numel() for i in step.inputs[:which])
+    rescale = step.rescales[which]
+    code = entries.code
+    if rescale is not None:
+        channel = torch.from_numpy(entries.index // math.prod(step.shape[1:])).long()
+        code = rescale(torch.from_numpy(code) - step.zeros[which], channel, 0).numpy()
+    return kept(golden, number, change.rows[entries.row], entries.index.astype(np.int64) + before, code)
+
+
+_MAPPED: dict[str, Callable[[Golden, int, int, Change], Change | None]] = {
+    "flatten": _flattened,
+    "lookup": _looked_up,
+    "clip": _looked_up,
+    "pad": _padded,
+    "concat": _concatenated,
+}
+
+
+# Compiled ways. A kernel fills a buffer; what is in it is taken out, and it goes on.
+
+
+def _filled(
+    rows: Ints, most: int, kernel: Callable[[int, Ints, NDArray[np.int32], NDArray[np.float32]], int]
+) -> Change | None:
+    """The change of these rows that a kernel (first row, start, index, code) → rows done writes piece by
+    piece; `most`: entries that one row can have."""
+    size = max(most, _BUFFER)
+    index, code = np.empty(size, np.int32), np.empty(size, np.float32)
+    start = np.zeros(len(rows) + 1, np.int64)
+    pieces: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
+    counts = np.zeros(len(rows), np.int64)
+    done = 0
+    while done < len(rows):
+        start[done] = 0
+        until = kernel(done, start, index, code)
+        counts[done:until] = np.diff(start[done : until + 1])
+        pieces.append((index[: start[until]].copy(), code[: start[until]].copy()))
+        done = until
+    some = counts > 0
+    if not some.any():
+        return None
+    first = np.concatenate([[0], np.cumsum(counts[some])])
+    indices, codes = pieces[0] if len(pieces) == 1 else map(np.concatenate, zip(*pieces, strict=True))
+    return Change(rows[some], Entries(first, indices, codes))
+
+
+def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
+    step = golden.network.steps[number]
+    entries = change.codes
+    assert isinstance(entries, Entries)
+    g = geometry(step, tuple(golden.codes(step.inputs[0]).shape[1:]))
+    before, after = golden.flat(step.inputs[0]), golden.flat(number)
+    seen, written = np.zeros(before.shape[1], np.int64), np.zeros(after.shape[1], np.int64)
+    value = np.empty(before.shape[1], np.float32)
+    image = change.rows % golden.images
+
+    def kernel(first: int, start: Ints, index: NDArray[np.int32], code: NDArray[np.float32]) -> int:
+        return kernels.maxima(
+            first,
+            image,
+            entries.start,
+            entries.index,
+            entries.code,
+            before,
+            after,
+            g,
+            seen,
+            value,
+            written,
+            1,
+            start,
+            index,
+            code,
+        )
+
+    return _filled(change.rows, after.shape[1], kernel)
+
+
+def _few(linear: Linear, arriving: Sequence[Change | None], rows: int) -> bool:
+    """Whether it is faster to go by entries than by whole rows."""
+    entries = 0
+    for change in arriving:
+        if change is None:
+            continue
+        if isinstance(change.codes, Tensor):
+            return False
+        entries += len(change.codes.index)
+    g = linear.geometry
+    places = g.kernel_height * g.kernel_width
+    outputs = g.filters * g.out_height * g.out_width
+    macs = outputs * places * g.channels // g.groups
+    each = entries / rows * places * (g.filters // g.groups + 8)
+    return each * _ENTRY_MAC + outputs * _ENTRY_SUM < macs * _DENSE_MAC + outputs * _DENSE_SUM
+
+
+def _spread(
+    golden: Golden,
+    number: int,
+    linear: Linear,
+    rows: Ints,
+    arriving: Sequence[Change | None],
+    chosen: Ints,
+    faulty: kernels.Faulty | None,
+) -> Change | None:
+    step, g = golden.network.steps[number], linear.geometry
+    kind = linear.weight.dtype
+    parts = []
+    for i, factor, change in zip(step.inputs, linear.factors, arriving, strict=True):
+        if change is None:
+            continue
+        entries = change.codes
+        assert isinstance(entries, Entries)
+        row = entries.row
+        delta = entries.code - golden.flat(i)[change.rows[row] % golden.images, entries.index]
+        parts.append((change.rows, entries, row, delta.astype(kind) * kind.type(factor)))
+    if len(parts) == 1 and len(parts[0][0]) == len(rows):
+        start, index, delta = parts[0][1].start, parts[0][1].index, parts[0][3]
+    elif not parts:
+        start, index, delta = np.zeros(len(rows) + 1, np.int64), np.empty(0, np.int32), np.empty(0, kind)
+    else:
+        row = np.concatenate([np.searchsorted(rows, r)[k] for r, _, k, _ in parts])
+        order = np.argsort(row, kind="stable")
+        start = np.searchsorted(row[order], np.arange(len(rows) + 1))
+        index = np.concatenate([e.index for _, e, _, _ in parts])[order]
+        delta = np.concatenate([d for *_, d in parts])[order]
+    down, up = linear.pixels
+    image = rows % golden.images
+    shape = (len(golden.x), g.channels, g.height, g.width)
+    x = golden.codes(step.inputs[0]).view(shape).numpy()
+    total = np.zeros(down.shape[1:], kind)
+    mark, touched = np.zeros(len(total), np.bool_), np.empty(len(total), np.int32)
+    if faulty is None:
+        none = np.zeros(1, np.int64)
+        faulty = kernels.Faulty(none, none, none, none, none, none, np.zeros(1, kind))
+
+    def kernel(first: int, s: Ints, i: NDArray[np.int32], c: NDArray[np.float32]) -> int:
+        return kernels.spread(
+            first,
+            image,
+            start,
+            index,
+            delta,
+            chosen,
+            faulty,
+            x,
+            float(step.zeros[0]),
+            g,
+            linear.weight,
+            down,
+            up,
+            linear.sums,
+            linear.finish,
+            total,
+            mark,
+            touched,
+            s,
+            i,
+            c,
+        )
+
+    return _filled(rows, total.size, kernel)
+
+
+# Faulty weights.
+
+
+def _with_weights(
+    golden: Golden,
+    number: int,
+    linear: Linear | None,
+    arriving: Sequence[Change | None],
+    weights: FaultyWeights,
+) -> Change | None:
+    step = golden.network.steps[number]
+    change = arriving[0]
+    before = change.rows if change is not None else np.empty(0, np.int64)
+    parts: list[Change | None] = []
+    # Rows of which only the weights are faulty, only the inputs, and both.
+    only = ~np.isin(weights.rows, before)
+    spared = ~np.isin(before, weights.rows)
+    if change is not None and spared.any():
+        parts.append(computed(golden, number, {step.inputs[0]: at_rows(change, spared)}, None))
+    faulty = None if linear is None else _fits(golden, linear, step, weights)
+    if only.any():
+        mine = replace(weights, rows=weights.rows[only], chosen=weights.chosen[only])
+        if faulty is not None and linear is not None:
+            parts.append(_weighed(golden, number, linear, mine, faulty))
+        else:
+            parts.append(_channels(golden, number, mine))
+    if not only.all():
+        both = replace(weights, rows=weights.rows[~only], chosen=weights.chosen[~only])
+        assert change is not None
+        theirs = at_rows(change, ~spared)
+        if faulty is not None and linear is not None and _few(linear, [theirs], len(theirs.rows)):
+            parts.append(_spread(golden, number, linear, both.rows, [theirs], both.chosen, faulty))
+        else:
+            parts.append(_patched(golden, number, both, theirs))
+    return together(golden, number, [part for part in parts if part is not None])
+
+
+def together(golden: Golden, number: int, parts: list[Change]) -> Change | None:
+    """Of entries if all are, else whole."""
+    if len(parts) > 1 and any(isinstance(p.codes, Tensor) for p in parts):
+        parts = [Change(p.rows, whole(p, p.rows, golden.codes(number), golden.images)) for p in parts]
+    return joined(parts)
+
+
+def _fits(golden: Golden, linear: Linear, step: Step, weights: FaultyWeights) -> kernels.Faulty | None:
+    """The sets as kernels read them; None if they are so many that whole layers are faster, or sums too
+    long."""
+    g = linear.geometry
+    assert step.weight is not None
+    change = weights.value - step.weight.flatten().numpy()[weights.index]
+    sets = int(weights.set[-1]) + 1 if len(weights.set) else 0
+    fan_in = step.weight[0].numel()
+    filter_, rest = np.divmod(weights.index, fan_in)
+    source, place = np.divmod(rest, g.kernel_height * g.kernel_width)
+    row, column = np.divmod(place, g.kernel_width)
+    key = weights.set * g.filters + filter_
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    outputs = g.filters * g.out_height * g.out_width
+    pixels = g.out_height * g.out_width
+    each = (len(key) + len(first)) / max(sets, 1) * pixels * _HIT_SUM
+    if each > outputs * (fan_in * _DENSE_MAC + _DENSE_SUM):
+        return None
+    longest = np.add.reduceat(np.abs(change), first).max(initial=0) if len(first) else 0
+    top = 2 * longest * reach(golden.stored(step.inputs[0]))
+    if top > (2.0**23 if linear.weight.dtype == np.float32 else 2.0**52):
+        return None
+    starts = np.searchsorted(key[first] // g.filters, np.arange(sets + 1))
+    hits = np.append(first, len(key))
+    kind = linear.weight.dtype
+    return kernels.Faulty(starts, filter_[first], hits, source, row, column, change.astype(kind))
+
+
+def _weighed(
+    golden: Golden, number: int, linear: Linear, weights: FaultyWeights, faulty: kernels.Faulty
+) -> Change | None:
+    step, g = golden.network.steps[number], linear.geometry
+    down, up = linear.planes
+    image = weights.rows % golden.images
+    shape = (len(golden.x), g.channels, g.height, g.width)
+    x = golden.codes(step.inputs[0]).view(shape).numpy()
+    total = np.zeros(down.shape[2], linear.weight.dtype)
+
+    def kernel(first: int, s: Ints, i: NDArray[np.int32], c: NDArray[np.float32]) -> int:
+        return kernels.weigh(
+            first,
+            image,
+            weights.chosen,
+            faulty,
+            x,
+            float(step.zeros[0]),
+            g,
+            down,
+            up,
+            linear.sums,
+            linear.finish,
+            total,
+            s,
+            i,
+            c,
+        )
+
+    return _filled(weights.rows, g.filters * down.shape[2], kernel)
+
+
+def _weight(step: Step, weights: FaultyWeights, number: int) -> Tensor:
+    assert step.weight is not None
+    weight = step.weight.clone()
+    mine = slice(*np.searchsorted(weights.set, [number, number + 1]))
+    with np.errstate(invalid="ignore"):  # NaNs that signal
+        weight.view(-1).numpy()[weights.index[mine]] = weights.value[mine]
+    return weight
+
+
+def _sets(weights: FaultyWeights) -> list[tuple[int, NDArray[np.int64]]]:
+    """Each set with the places in `rows` that have it."""
+    order = np.argsort(weights.chosen, kind="stable")
+    numbers, first = np.unique(weights.chosen[order], return_index=True)
+    return list(zip(numbers.tolist(), np.split(order, first[1:]), strict=True))
+
+
+def _channels(golden: Golden, number: int, weights: FaultyWeights) -> Change | None:
+    """Only the channels with faulty weights, computed anew from golden inputs."""
+    step = golden.network.steps[number]
+    assert step.weight is not None
+    fan_in = step.weight[0].numel()
+    parts: list[Change | None] = []
+    for one, at in _sets(weights):
+        rows = weights.rows[at]
+        weight = _weight(step, weights, one)
+        mine = slice(*np.searchsorted(weights.set, [one, one + 1]))
+        channel = np.unique(weights.index[mine] // fan_in)
+        few = 2 * len(channel) < len(weight) and (step.op == "dense" or step.args["groups"] == 1)
+        if not few:
+            parts.append(_anew(golden, number, rows, None, weight))
+            continue
+        which = torch.from_numpy(channel)
+        image = torch.from_numpy(rows % golden.images)
+        x = golden.codes(step.inputs[0])[image]
+        x = x - step.zeros[0] if step.zeros[0] else x
+        total = multiplied(step, x, weight[which], None if step.bias is None else step.bias[which])
+        out = total if step.finish is None else step.finish(total, which, 1)
+        right = golden.codes(number)[image[:, None], which]
+        other = (out != right) & ~(out.isnan() & right.isnan())
+        place = np.nonzero(other.flatten(1).numpy())
+        pixels = math.prod(step.shape[1:])
+        index = channel[place[1] // pixels] * pixels + place[1] % pixels
+        parts.append(from_entries(rows[place[0]], index, out.flatten(1).numpy()[place]))
+    return together(golden, number, [part for part in parts if part is not None])
+
+
+def _patched(golden: Golden, number: int, weights: FaultyWeights, change: Change) -> Change | None:
+    """Whole rows with changed inputs and faulty weights."""
+    step = golden.network.steps[number]
+    parts: list[Change | None] = []
+    for one, at in _sets(weights):
+        mask = np.zeros(len(weights.rows), np.bool_)
+        mask[at] = True
+        parts.append(
+            _anew(golden, number, weights.rows[at], at_rows(change, mask), _weight(step, weights, one))
+        )
+    return together(golden, number, [part for part in parts if part is not None])
+
+
+def with_weight(step: Step, weights: FaultyWeights, number: int) -> Step:
+    """The step with the faulty weight of a set."""
+    return replace(step, weight=_weight(step, weights, number))
+
+
+def _anew(golden: Golden, number: int, rows: Ints, change: Change | None, weight: Tensor) -> Change | None:
+    step = golden.network.steps[number]
+    x = whole(change, rows, golden.codes(step.inputs[0]), golden.images)
+    total = sums(replace(step, weight=weight), [x])
+    return difference(golden, number, rows, finish(golden, number, total))
