@@ -18,13 +18,14 @@ from vilfredo.nn.deployed import run
 from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.objectives import ccr, resilience_mean, resilience_q05, resilience_worst, weight_bytes
 from vilfredo.objectives.candidate import Candidate
-from vilfredo.problems.supervised import FEATURE, Supervised
+from vilfredo.problems.supervised import Supervised
 from vilfredo.protocols import Work
 from vilfredo.spaces.chain import Chain
 from vilfredo.spaces.parameters import Int, Parameters
 from vilfredo.spec.read import SpecError
 from vilfredo.spec.read import read as read_spec
 from vilfredo.study import search
+from vilfredo.trial import FEATURE
 
 DIGITS = digits.load(train_size=400, validation_size=200)
 GENOME: dict[str, Any] = {

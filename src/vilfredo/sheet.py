@@ -77,13 +77,19 @@ def _values(trial: Trial, goals: Sequence[Goal]) -> list[str]:
     limits = {g.name: g for g in goals}
     rows = []
     for key, value in trial.values.items():
+        if key.goal.startswith(FEATURE):  # for engines; people see how many there are
+            continue
         unit = units.get(key.goal, "")
         over = key.goal in limits and limits[key.goal].excess(value.mean) > 0
         rows.append((key.goal, show(value.mean, unit, value.sd), _how(key, value, unit, over)))
     if not rows:
         return []
     first, second = (max(len(row[i]) for row in rows) for i in (0, 1))
-    return [f"{name:<{first}}  {text:<{second}}  {how}".rstrip() for name, text, how in rows]
+    features = sum(key.goal.startswith(FEATURE) for key in trial.values)
+    lines = [f"{name:<{first}}  {text:<{second}}  {how}".rstrip() for name, text, how in rows]
+    return lines + (
+        [f"and {features} features of the topology, for forecasts of resilience"] if features else []
+    )
 
 
 def _how(key: Key, value: Value, unit: str, over: bool) -> str:

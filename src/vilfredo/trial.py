@@ -15,6 +15,10 @@ Origin = Literal["measured", "estimated", "forecast"]
 Split = Literal["validation", "test"]
 
 
+FEATURE = "feature."
+"""What names begin with that are no goals, but tell engines of a network, among values and epochs' metrics."""
+
+
 class Key(NamedTuple):
     """Under which a value is known: the goal, the split it was measured on, the epoch up to which the
     network was trained (None: in full), the number of the common random perturbation, and which of

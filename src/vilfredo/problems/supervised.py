@@ -37,14 +37,13 @@ from vilfredo.problems.inheritance import Heritage, examples, pass_on, signed
 from vilfredo.protocols import Fault, Impossible, Snapshot, Space, Weights, Work
 from vilfredo.seeds import derive, generator
 from vilfredo.spaces.chain import Chain
-from vilfredo.trial import JSON, Genome, Value
+from vilfredo.trial import FEATURE, JSON, Genome, Value
 
 Objective = Callable[[Candidate], Value | float]
 
 CALIBRATED = 256  # training examples that show which ranges activations have
 WIDEST = 16  # bits of layers without bits of their own, where others have some
 RESILIENT = frozenset({"ccr", "resilience_mean", "resilience_q05", "resilience_worst"})
-FEATURE = "feature."  # before the names of what is known of a topology, among a trial's values
 
 ELSEWHERE = frozenset({"train_seconds"})  # `evaluation`, which holds the clock, gives these itself
 
