@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from vilfredo.trial import Artifact, Epoch
 
+LONGEST_FLOAT = 24  # characters of a number in JSON
+
 
 class Damaged(ValueError):
     """An artifact that cannot be read; the message names the file."""
@@ -30,6 +32,8 @@ def write(path: str | Path, arrays: Mapping[str, NDArray[Any]], epochs: Sequence
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     metadata = {"epochs": json.dumps([[e.index, dict(e.metrics), e.seconds] for e in epochs])}
+    # Equal trainings leave files of equal size, however long they took: a quota then removes the same ones.
+    metadata["room"] = " " * sum(LONGEST_FLOAT - len(json.dumps(e.seconds)) for e in epochs)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, str(partial), metadata)

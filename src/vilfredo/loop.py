@@ -19,6 +19,7 @@ from vilfredo.goal import Goal
 from vilfredo.protocols import (
     GO,
     BatchProblem,
+    Breeder,
     Died,
     Event,
     Executor,
@@ -524,7 +525,8 @@ class Search:
                 )
         else:
             self._rejections = 0
-        self._trim()
+        if self._time_to_look():
+            self._trim()
         return trial
 
     def _merge(self, running: Running, outcome: Outcome) -> Trial:
@@ -592,13 +594,18 @@ class Search:
         works = self.store.works()
         by_ticket: Mapping[int, tuple[int, Work]] = {ticket: (number, work) for ticket, number, work in works}
         done: set[int] = set()
+        looked_at = 0
         for ticket, trial in self.store.told():
             number, work = by_ticket[ticket]
             done.add(ticket)
             self._tickets[number] = ticket
             self._know(work, number, trial)
+            if self._time_to_look():
+                looked_at = len(self.trials)
             self._base = max(self._base, trial.told_at)
         self._open = [row for row in works if row[0] not in done]
+        if looked_at and all(data["trials"] != looked_at for _, _, data in self.store.events("looked")):
+            self._trim()
         rounds = self.store.events("round")
         self._round = list(rounds[-1][2]["members"]) if rounds else []
         revivals = self.store.events("revival")
@@ -632,12 +639,31 @@ class Search:
         seconds = self.budget.seconds
         return self.phase == "search" and seconds is not None and self.elapsed > seconds * (1 + GRACE)
 
+    def _time_to_look(self) -> bool:
+        """Whether artifacts are to be trimmed now, after a trial was told: seldom where they are many."""
+        if len(self.trials) < self._look:
+            return False
+        self._look = len(self.trials) + max(20, len(self.trials) // 10)
+        return True
+
     def _trim(self) -> None:
-        if self.quota is not None and len(self.trials) >= self._look:
-            # A look at all trials: seldom where they are many.
-            self._look = len(self.trials) + max(20, len(self.trials) // 10)
-            keep: Collection[int] = {t.number for t in pareto.front(self.trials.values(), self.goals)}
-            self.store.trim(self.quota, {*keep, *(r.number for r in self.running.values())})
+        """Remove artifacts beyond the quota, but not of the front, of what runs, and of whom later works may
+        need: those who may become parents, and the parents of what is to be confirmed or revived.
+
+        When that happens, and which files go, follows from the log (but for checkpoints of what runs beside);
+        that it has happened is logged, so that a resumed search does it neither twice nor not at all.
+        """
+        if self.quota is None:
+            return
+        front = pareto.front(self.trials.values(), self.goals)
+        keep = {t.number for t in front} | {r.number for r in self.running.values()}
+        if getattr(self.problem, "inherits", False):
+            waiting = [t for t in self.trials.values() if t.state == "paused"]
+            keep.update(number for t in (*front, *waiting) for number in t.parents)
+            if isinstance(self.optimizer, Breeder):
+                keep.update(self.optimizer.breeders())
+        self.store.trim(self.quota, keep)
+        self.store.append_event("looked", {"trials": len(self.trials)})
 
 
 def _guessed(trial: Trial) -> frozenset[str]:

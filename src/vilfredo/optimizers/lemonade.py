@@ -47,8 +47,8 @@ class Lemonade:
     """Children of the non-dominated set, drawn from `proposals` ones by the density of the cheap goals.
 
     A child is its parent mutated once, or up to `changes` times, each number equally often. The first
-    `initial` candidates are sampled from the space (None: as many as `proposals`). `ask` returns [] only where
-    it finds no new genome. Raises `ValueError` for options that make no sense.
+    `initial` candidates are sampled from the space (None: as many as `proposals`). `ask` returns [] only
+    where it finds no new genome. Raises `ValueError` for options that make no sense.
     """
 
     def __init__(

@@ -11,7 +11,7 @@ in which a generation is told, nor the number of workers, changes what is asked.
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -272,6 +272,13 @@ class NSGA2:
             self._eligible[number] = belongs(self.space, trial.genome)
         self._trials[number] = trial
         del self._parents[number // self.population :], self._living[number // self.population :]
+
+    def breeders(self) -> Collection[int]:
+        """Who lives, and all who were told since: the next generation is made from some of them."""
+        self._parents_of(max(self._trials, default=0) // self.population)  # what follows from what was told
+        since = len(self._living) * self.population
+        living = self._living[-1] if self._living else set()
+        return sorted({n for n in self._trials if n >= since} | living)
 
     def _parents_of(self, generation: int) -> Parents | None:
         """Whom `generation` is made from; None while a generation before it is not wholly told."""

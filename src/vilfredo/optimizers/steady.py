@@ -25,7 +25,7 @@ is not there.
 from __future__ import annotations
 
 import math
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -144,6 +144,10 @@ class Steady:
             self._screen.learn(number, entry, known, self._living)
         if len(self._trials) > 4 * len(self._living.numbers):  # those that live no more
             self._trials = {n: self._trials[n] for n in self._living.numbers.tolist() if n in self._trials}
+
+    def breeders(self) -> Collection[int]:
+        """The population, as far as it can have children."""
+        return [int(n) for n in self._living.numbers[np.flatnonzero(self._living.eligible)]]
 
     def _parents(self) -> Parents:
         rows = np.flatnonzero(self._living.eligible)
