@@ -270,6 +270,7 @@ def fit(
     x = (x - centre) / spread
     shift, scale = float(y.mean()), float(y.std())
     if not names or scale < 1e-9:
+        scale = scale if scale >= 1e-9 else 0.0
         return Model(names, centre, spread, x, (), shift, scale, odds)
     target = (y - shift) / scale
     blocks = _blocks(groups, len(y))
