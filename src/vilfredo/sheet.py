@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from vilfredo.goal import Goal
 from vilfredo.savings import WITHIN
-from vilfredo.trial import JSON, Epoch, Halt, Key, Trial, Value
+from vilfredo.trial import FEATURE, JSON, Epoch, Halt, Key, Trial, Value
 from vilfredo.units import between, duration, show
 
 BARS = "▁▂▃▄▅▆▇█"

@@ -16,7 +16,7 @@ Split = Literal["validation", "test"]
 
 
 FEATURE = "feature."
-"""What names begin with that are no goals, but tell engines of a network, among values and epochs' metrics."""
+"""What names begin with that are no goals but tell engines of a network, among values and metrics."""
 
 
 class Key(NamedTuple):
