@@ -82,7 +82,8 @@ class Slow:
 
     def __init__(self, network: Deployed, x: Tensor) -> None:
         self.network, self.x, self.asked = network, x, 0
-        self.classes = run(network, x)[-1].argmax(1)
+        self.golden = run(network, x)[-1]
+        self.classes = self.golden.argmax(1)
 
     def classes_under(self, injections: Sequence[Injection]) -> NDArray[np.int64]:
         self.asked += len(injections)

@@ -47,7 +47,9 @@ class Runs(Protocol):
     @property
     def network(self) -> Deployed: ...
     @property
-    def classes(self) -> Tensor: ...  # (n,) int64: of each image, without faults
+    def golden(self) -> Tensor: ...  # (n, outputs): the last step's codes without faults
+    @property
+    def classes(self) -> Tensor: ...  # (n,) int64: argmax of `golden`
     def classes_under(
         self, injections: Sequence[Injection]
     ) -> NDArray[np.int64]: ...  # (injections, n): each injection on its own

@@ -62,16 +62,22 @@ def z(confidence: float) -> float:
 
 
 def allocate(
-    sizes: Sequence[int], total: int, spread: Sequence[float] | None = None, least: int = 0
+    sizes: Sequence[int],
+    total: int,
+    spread: Sequence[float] | None = None,
+    least: int | Sequence[int] = 0,
 ) -> list[int]:
-    """How many of each stratum to have, `total` in all (or all there are): at least `least` of each, the rest
-    in proportion to size · `spread` (Neyman 1934; None: to size), none more than its size."""
+    """How many of each stratum to have, `total` in all (or all there are), none more than its size.
+
+    In proportion to size · `spread` (Neyman 1934; None: to size), but at least `least` of each as far as the
+    total goes.
+    """
     room = np.array(sizes, np.float64)
     total = int(min(total, room.sum()))
     weight = room * (1.0 if spread is None else np.maximum(np.array(spread, np.float64), 1e-12))
-    low = np.minimum(room, least)
+    low = np.minimum(room, np.array(least, np.float64))
     if low.sum() >= total:  # not enough for the least of each: as evenly as it goes
-        weight, low = np.ones(len(room)), np.zeros(len(room))
+        weight, low, room = np.ones(len(room)), np.zeros(len(room)), low
     share = _level(weight, low, room, total)
     given = np.floor(share + 1e-9).astype(np.int64)
     # What rounding has left goes to the largest remainders, the first of equals.
@@ -220,7 +226,12 @@ def beta_cdf(x: float, a: float, b: float) -> float:
     if x <= 0 or x >= 1:
         return 0.0 if x <= 0 else 1.0
     if x > (a + 1) / (a + b + 2):
-        return 1.0 - beta_cdf(1 - x, b, a)
+        return 1.0 - _beta_series(1 - x, b, a)
+    return _beta_series(x, a, b)
+
+
+def _beta_series(x: float, a: float, b: float) -> float:
+    """`beta_cdf` where the continued fraction converges fast."""
     front = math.exp(
         a * math.log(x) + b * math.log1p(-x) + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
     )
@@ -273,8 +284,8 @@ def stratified(
 
     Its limits are p − √Σ W_h² (p_h − l_h)² and p + √Σ W_h² (u_h − p_h)² (Zou and Donner 2008), with the
     limits l_h, u_h of each stratum from `cautious`, which know how much of it was tried. Strata that were
-    tried in full add nothing; of those without any sample nothing is known, and they are taken to be anywhere from
-    0 to 1, all at once (their value is that of the others together).
+    tried in full add nothing; of those without any sample nothing is known, and they are taken to be
+    anywhere from 0 to 1, all at once (their value is that of the others together).
     """
     size = np.array(sizes, np.float64)
     if not size.sum():

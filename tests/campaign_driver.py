@@ -1,0 +1,29 @@
+"""A campaign in a process of its own, to be killed: `python campaign_driver.py LOG RECORDS`."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+from campaign_cases import Slow, answers, images, small
+from vilfredo.campaign.run import Campaign, run
+from vilfredo.faults.bit_flip import BitFlip
+
+SETTINGS = Campaign(BitFlip(0.1), error=0.0, budget=800, batch=16)
+
+
+def engine() -> Slow:
+    network = small(2)
+    return Slow(network, images(network))
+
+
+def main(log: str, out: str) -> None:
+    at_work = engine()
+    for progress in run(at_work, answers(at_work), SETTINGS, log):
+        records = progress.results.records
+    np.save(out, records)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
