@@ -1,0 +1,599 @@
+"""What came of faults in a network: as lines for a terminal, as JSON, as a page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from vilfredo import environment
+from vilfredo.campaign import hits, sampling
+from vilfredo.campaign.bit_error_rates import Damage
+from vilfredo.campaign.injection import INPUT
+from vilfredo.campaign.records import estimates
+from vilfredo.campaign.run import Results
+from vilfredo.campaign.sampling import Estimate
+from vilfredo.campaign.sites import Single, Stratum, single
+from vilfredo.codes import field
+from vilfredo.inject import Arm, Findings, paired
+from vilfredo.nn.deployed import Deployed
+from vilfredo.report import faults as page_of
+from vilfredo.report.faults import Clip, FaultReport, Layer, Range, Rate, Rows, Tally, Worst
+from vilfredo.trial import JSON
+from vilfredo.units import show
+
+CHANNELS = 15  # that the page lists
+Table = list[list[str]]  # a header and rows
+
+
+# -- single faults, put together --------------------------------------------------------------------
+
+
+def tallies(results: Results, key: Callable[[Stratum], Any]) -> dict[Any, Tally]:
+    """The faults that were tried by what `key` says of their strata."""
+    groups: dict[Any, list[int]] = {}
+    for number, stratum in enumerate(results.population.strata):
+        groups.setdefault(key(stratum), []).append(number)
+    return {name: _tally(results, rows) for name, rows in groups.items()}
+
+
+def _tally(results: Results, rows: Sequence[int]) -> Tally:
+    sizes = [results.population.sizes[row] for row in rows]
+    sums = results.sums[list(rows)]
+    found = estimates(sizes, sums, results.settings.confidence)
+    return Tally(
+        tried=int(sums[:, 0].sum()),
+        critical=int(sums[:, 1].sum()),
+        share=_range(found["critical"]),
+        ccr=found["ccr"].value,
+        size=int(sum(sizes)),
+    )
+
+
+def channels(results: Results, most: int = CHANNELS) -> list[tuple[int, int, Tally]]:
+    """(step, channel, tally) of the channels (or units) whose faults change most images, worst first.
+
+    Bits and layers are tried in unequal shares: each fault counts for as many as it stands for, and the
+    interval is that of as many faults as would be as sure if all counted the same.
+    """
+    strata, records = results.population.strata, results.records
+    if not len(records):
+        return []
+    number = records["stratum"]
+    weight = np.array([s.size for s in strata], float)[number] / results.sums[number, 0]
+    inner = np.array([math.prod(s.shape[1:]) for s in strata])[number]
+    step = np.array([s.step for s in strata])[number]
+    keys, group = np.unique(np.stack([step, records["index"] // inner]), axis=1, return_inverse=True)
+    least = results.settings.critical(results.images)
+    hit = records["changed"] >= least
+
+    def total(values: Any) -> Any:
+        return np.bincount(group.reshape(-1), values, keys.shape[1])
+
+    mass, square = total(weight), total(weight**2)
+    share, ccr = total(weight * hit) / mass, total(weight * records["changed"]) / mass / results.images
+    tried, critical = total(np.ones(len(records))), total(hit.astype(float))
+    found = []
+    for place in np.lexsort((-share, -ccr))[:most]:
+        size = sum(math.prod(s.shape[1:]) for s in strata if s.step == keys[0, place])
+        n = mass[place] ** 2 / square[place]
+        known = sampling.wilson(share[place] * n, n, results.settings.confidence, max(size, n))
+        tally = Tally(int(tried[place]), int(critical[place]), _range(known), float(ccr[place]), size)
+        found.append((int(keys[0, place]), int(keys[1, place]), tally))
+    return found
+
+
+def worst(network: Deployed, results: Results, most: int) -> list[tuple[Single, Worst]]:
+    """The single faults that change the class of most images; of equals those that lose most accuracy."""
+    records, images = results.records, results.images
+    order = np.lexsort((records["index"], -records["lost"], -records["changed"]))
+    found = []
+    for row in records[order[:most]]:
+        if not row["changed"]:
+            break
+        stratum, index = results.population.strata[int(row["stratum"])], int(row["index"])
+        before, after = _numbers(network, results, stratum, index)
+        position = ", ".join(str(int(i)) for i in np.unravel_index(index, stratum.shape))
+        accuracy = results.clean + (int(row["won"]) - int(row["lost"])) / images
+        ccr = int(row["changed"]) / images
+        where = Single(stratum.name, stratum.site, index, stratum.bit)
+        at = f"[{position}]"
+        found.append((where, Worst(0, stratum.name, index, at, stratum.bit, before, after, ccr, accuracy)))
+    return found
+
+
+def _numbers(
+    network: Deployed, results: Results, stratum: Stratum, index: int
+) -> tuple[float | None, float | None]:
+    """The number in that cell and what the fault makes of it; None where it is another for each image."""
+    if stratum.site != "weights" or stratum.step == INPUT:
+        return None, None
+    weight = network.steps[stratum.step].weight
+    assert weight is not None
+    value = np.array([float(weight.flatten()[index])])
+    settings = results.settings
+    hit = single(stratum, settings.fault, index, settings.seed).hits[0]
+    return float(value[0]), float(hits.faulty(hit.fault, value, stratum.codes, hit.detail)[0])
+
+
+# -- in words -------------------------------------------------------------------------------------
+
+
+def begun(found: Findings) -> list[str]:
+    """What is known before the first fault: the network, its accuracy as trained and as deployed."""
+    order, first = found.order, found.arms[0]
+    lines = [f"{found.subject.title} · {_data(found)}", f"as trained    accuracy {_about(found.accuracy)}"]
+    for arm in found.arms:
+        name = "deployed" if arm is first else "clipped"
+        lines.append(f"{name:<13} accuracy {_about(arm.accuracy)} · {_form(found)}")
+    outputs = found.subject.data.outputs
+    if found.accuracy.high < 1.5 / outputs:
+        lines.append(
+            f"Note: that is no better than guessing among {outputs} classes; are these the weights, and were "
+            "the inputs normalised so in training (--inputs, --mean, --std)?"
+        )
+    elif first.accuracy.value < found.accuracy.value - 0.05:
+        lines.append(
+            "Note: rounding costs more than 5 points of accuracy; more --bits, --per channel "
+            "or --scales real lose less"
+        )
+    if order.single:
+        lines.append(f"Faults: {_fault(found)}, each on all {len(found.part)} images")
+    return lines
+
+
+def _data(found: Findings) -> str:
+    split = found.order.split
+    return f"{found.subject.data.name}, {len(found.part)} {split} images"
+
+
+def _form(found: Findings) -> str:
+    order = found.order
+    if order.form != "whole":
+        return order.form
+    scales = "power-of-two scales" if order.scheme.scales == "power_of_two" else "real scales"
+    return f"{order.scheme.weights} bits, {scales}, one per {order.scheme.per}"
+
+
+def _fault(found: Findings) -> str:
+    name = type(found.order.fault).__name__
+    plain = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
+    return f"{plain} of {found.order.fault.site}"
+
+
+def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], Iterable[str]]) -> list[str]:
+    """All that came of it, in lines. `tables` makes lines of a table and of the names of its left columns."""
+    lines: list[str] = []
+    several = len(found.arms) > 1
+    for arm in found.arms:
+        if arm.results is None:
+            continue
+        title = f" ({arm.name})" if several else ""
+        lines += ["", f"Single faults{title}: {single_words(arm.results)}"]
+        if arm is found.arms[0]:
+            kinds = ["layer", "bit"] if any(s.bit >= 0 for s in arm.results.population.strata) else ["layer"]
+            for by in kinds:
+                rows, rest = _shortened(by, _ranking(arm.results, by))
+                lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
+        bad = worst(arm.network, arm.results, most)
+        if bad:
+            head = "The worst single fault" if len(bad) == 1 else f"The worst {len(bad)} single faults"
+            lines += ["", f"{head} of those tried{title}:", *tables(_worst(arm, bad), ("layer", "from → to"))]
+    if any(arm.curve for arm in found.arms):
+        lines += ["", f"Many at once, {found.order.copies} copies of the network each:"]
+        lines += tables(_rates(found), ("network",))
+    clip = clipping(found)
+    if clip is not None:
+        lines += ["", *clip.words]
+    return lines
+
+
+def single_words(results: Results) -> str:
+    """The share of critical faults, in a sentence."""
+    known = results.intervals["critical"]
+    size = f"{results.population.size:,.0f}"
+    tried = f"all {size}" if results.exhaustive else f"{len(results.records):,} of {size}"
+    ccr = results.intervals["ccr"]
+    return (
+        f"{_about(known)} are critical, {tried} tried; a fault changes the class of "
+        f"{show(ccr.value, 'fraction')} of images on average"
+    )
+
+
+def _ranking(results: Results, by: str) -> Table:
+    """Layers or bits, the worst first."""
+    strata = results.population.strata
+    found = tallies(results, lambda s: s.name if by == "layer" else s.bit)
+    order = sorted(found, key=lambda k: (-found[k].share.mean, -found[k].ccr))
+    meaning = {s.bit: field(s.bit, s.codes) for s in strata if s.bit >= 0}
+    head = [by] + ([] if by == "layer" else ["meaning"]) + ["faults", "tried", "critical", "interval", "CCR"]
+    rows = [
+        [
+            str(k),
+            *([] if by == "layer" else [meaning[k]]),
+            f"{found[k].size:,}",
+            f"{found[k].tried:,}",
+            show(found[k].share.mean, "fraction"),
+            _between(found[k].share),
+            show(found[k].ccr, "fraction"),
+        ]
+        for k in order
+        if found[k].tried
+    ]
+    return [[*head, ""], *([*row, ""] for row in rows)]
+
+
+def _shortened(by: str, table: Table, most: int = 16) -> tuple[Table, str]:
+    """Without the rows at the end in which no fault was critical, nor more than `most`; and what was left
+    out, in words."""
+    rows = table[1:]
+    place = table[0].index("critical")
+    kept = [row for row in rows if row[place] != "0 %"][:most] or rows[:1]
+    left = len(rows) - len(kept)
+    if left < 2:
+        return table, ""
+    zero = sum(row[place] == "0 %" for row in rows[len(kept) :])
+    words = f"and {left} other {by}s" + (f", {zero} of them without a critical fault" if zero < left else "")
+    if zero == left:
+        names = sorted((row[0] for row in rows[len(kept) :]), key=lambda n: int(n) if n.isdecimal() else 0)
+        alike = by == "bit" and [int(n) for n in names] == list(range(int(names[0]), int(names[-1]) + 1))
+        which = f"bits {names[0]} to {names[-1]}" if alike else f"the other {left} {by}s"
+        words = f"no critical fault was found in {which}"
+    return [table[0], *kept], words
+
+
+def _worst(arm: Arm, bad: Sequence[tuple[Single, Worst]]) -> Table:
+    head = ["layer", "index", "bit", "from → to", "CCR", "accuracy", "the fault's name"]
+    rows = [
+        [
+            w.layer,
+            f"{w.index:,}",
+            "–" if w.bit < 0 else str(w.bit),
+            _change(w),
+            show(w.ccr, "fraction"),
+            show(w.accuracy, "fraction"),
+            str(where),
+        ]
+        for where, w in bad
+    ]
+    return [head, *rows]
+
+
+def _change(fault: Worst) -> str:
+    if fault.before is None or fault.after is None:
+        return "differs by image"
+    return f"{fault.before:.4g} → {fault.after:.4g}"
+
+
+def _rates(found: Findings) -> Table:
+    several = len(found.arms) > 1
+    level = f"{found.order.campaign.confidence:.4g}"
+    head = ["network"] * several + [_strength(found), "accuracy", f"interval ({level})", "worst copy"]
+    rows = []
+    for arm in found.arms:
+        for rate, damage in arm.curve:
+            row = [arm.name] * several + [f"{rate:g}", show(damage.mean, "fraction")]
+            row += [_between(_mean(damage, "accuracy", found)), show(damage.worst, "fraction")]
+            row += [show(damage.mean_ccr, "fraction"), _between(_mean(damage, "ccr", found))]
+            rows.append([*row, ""])
+    return [[*head, "CCR", "interval", ""], *rows]
+
+
+def _strength(found: Findings) -> str:
+    if not hasattr(found.order.fault, "rate"):
+        return "sd"
+    return "BER" if found.order.fault.bitwise else "rate"
+
+
+def clipping(found: Findings) -> Clip | None:
+    """What the clipped network has over the other, the same faults in both."""
+    if len(found.arms) < 2:
+        return None
+    plain, clipped = found.arms
+    words: list[str] = []
+    counts: tuple[int, int, int, int] | None = None
+    if plain.results is not None and clipped.results is not None:
+        a, b = (arm.results.intervals["critical"] for arm in (plain, clipped) if arm.results)
+        pairs = paired(plain.results, clipped.results)
+        less = sampling.difference(b, a) if pairs is None else _negative(pairs.less)
+        words.append(
+            f"Clipping takes the share of critical single faults from {show(a.value, 'fraction')} to "
+            f"{show(b.value, 'fraction')}: {_points(less)}."
+        )
+        if pairs is not None:
+            counts = both, first, second, neither = pairs.both, pairs.first, pairs.second, pairs.neither
+            words.append(
+                f"Of {both + first + second + neither:,} faults tried in both networks {both + first:,} "
+                f"are critical without clipping, {both + second:,} with it: {first:,} cured, "
+                f"{second:,} new."
+            )
+        a, b = (arm.results.intervals["ccr"] for arm in (plain, clipped) if arm.results)
+        words.append(
+            f"The share of images that a fault changes goes from {show(a.value, 'fraction')} to "
+            f"{show(b.value, 'fraction')} on average."
+        )
+    for (rate, before), (_, after) in zip(plain.curve, clipped.curve, strict=False):
+        gain = after.accuracy - before.accuracy  # the same faults in each copy
+        known = _of_mean(gain, found.order.campaign.confidence)
+        words.append(
+            f"At {_strength(found)} {rate:g} accuracy goes from {show(before.mean, 'fraction')} to "
+            f"{show(after.mean, 'fraction')}: {_points(known)}, copy by copy."
+        )
+    if not words:
+        return None
+    cost = clipped.accuracy.value - plain.accuracy.value
+    words.append(
+        f"Without faults it {'costs' if cost < 0 else 'gains'} {abs(cost) * 100:.2g} points of accuracy."
+        if cost
+        else "Without faults it costs nothing."
+    )
+    return Clip(words, counts)
+
+
+def _negative(known: Estimate) -> Estimate:
+    return Estimate(-known.value, -known.high, -known.low)
+
+
+def _of_mean(values: Any, confidence: float) -> Estimate:
+    mean, n = float(values.mean()), len(values)
+    if n < 2:
+        return Estimate(mean, -1.0, 1.0)
+    half = sampling.t_quantile(confidence, n - 1) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - half, mean + half)
+
+
+def _points(known: Estimate) -> str:
+    value, low, high = (f"{x * 100 + 0.0:+.2g}" for x in (known.value, known.low, known.high))
+    return f"{value} points" + (f" ({low} to {high})" if known.low != known.high else "")
+
+
+def _about(known: Estimate) -> str:
+    """ "12.3 % (11.0–13.7 %)"; what is exact alone."""
+    if known.low == known.high:
+        return show(known.value, "fraction")
+    return f"{show(known.value, 'fraction')} ({_between(Range(known.value, known.low, known.high))})"
+
+
+def _between(known: Range) -> str:
+    low, high = (f"{x * 100:.3g}" for x in (known.low, known.high))
+    return f"{low}–{high} %" if low != high else "exact"
+
+
+# -- as data --------------------------------------------------------------------------------------
+
+
+def _range(known: Estimate) -> Range:
+    return Range(known.value, known.low, known.high)
+
+
+def _mean(damage: Damage, of: str, found: Findings) -> Range:
+    value = damage.mean if of == "accuracy" else damage.mean_ccr
+    return Range(value, *damage.interval(of, found.order.campaign.confidence))
+
+
+def settings(found: Findings) -> dict[str, JSON]:
+    """What was asked for, as JSON."""
+    order, campaign = found.order, found.order.campaign
+    scheme = {
+        "bits": order.scheme.weights,
+        "scales": order.scheme.scales,
+        "per": order.scheme.per,
+        "calibration": f"{order.scheme.calibration} of {order.samples} training images",
+    }
+    options = {n: v for n, v in vars(campaign.fault).items() if v is not None}
+    return {
+        "network": found.subject.title,
+        "data": found.subject.data.name,
+        "images": f"{len(found.part)} of the {order.split} part",
+        "form": order.form,
+        **(scheme if order.form == "whole" else {}),
+        "clip": order.clipped,
+        "fault": {"kind": _fault(found), **{k: _plain(v) for k, v in options.items()}},
+        "layers": list(campaign.layers) if campaign.layers else "all",
+        "critical": _meaning(found),
+        "margin": campaign.error,
+        "confidence": campaign.confidence,
+        "budget": campaign.budget if campaign.budget < 1 << 60 else "everything",
+        "copies": order.copies,
+        "seed": campaign.seed,
+    }
+
+
+def _plain(value: Any) -> JSON:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _meaning(found: Findings) -> str:
+    least = found.order.campaign.critical(len(found.part))
+    return f"{least} image{' changes its' if least == 1 else 's or more change their'} class"
+
+
+def as_json(found: Findings, most: int) -> dict[str, JSON]:
+    """All numbers, as JSON."""
+    arms: list[dict[str, JSON]] = []
+    for arm in found.arms:
+        row: dict[str, JSON] = {"name": arm.name, "accuracy": _json(_range(arm.accuracy))}
+        if arm.results is not None:
+            results = arm.results
+            row["single"] = {
+                "faults": int(results.population.size),
+                "tried": len(results.records),
+                "exhaustive": results.exhaustive,
+                **{name: _json(_range(known)) for name, known in results.intervals.items()},
+                "layers": [{"layer": k, **_row(t)} for k, t in tallies(results, lambda s: s.name).items()],
+                "bits": [{"bit": k, **_row(t)} for k, t in tallies(results, lambda s: s.bit).items()],
+                "cells": [
+                    {"layer": k[0], "bit": k[1], **_row(t)}
+                    for k, t in tallies(results, lambda s: (s.name, s.bit)).items()
+                ],
+                "worst": [
+                    {
+                        "fault": str(where),
+                        "layer": w.layer,
+                        "index": w.index,
+                        "bit": w.bit,
+                        "from": _finite(w.before),
+                        "to": _finite(w.after),
+                        "ccr": w.ccr,
+                        "accuracy": w.accuracy,
+                    }
+                    for where, w in worst(arm.network, results, most)
+                ],
+            }
+        row["rates"] = [
+            {
+                "rate": rate,
+                "accuracy": _json(_mean(damage, "accuracy", found)),
+                "ccr": _json(_mean(damage, "ccr", found)),
+                "accuracies": damage.accuracy.tolist(),
+                "ccrs": damage.ccr.tolist(),
+            }
+            for rate, damage in arm.curve
+        ]
+        arms.append(row)
+    clip = clipping(found)
+    return {
+        "settings": settings(found),
+        "complete": found.complete,
+        "accuracy": _json(_range(found.accuracy)),
+        "networks": arms,
+        "paired": None if clip is None or clip.pairs is None else list(clip.pairs),
+        "rounding": [
+            vars(row) | {"shape": list(row.shape), "decibel": _finite(row.decibel)} for row in found.noise
+        ],
+    }
+
+
+def _json(known: Range) -> dict[str, JSON]:
+    return known._asdict()
+
+
+def _row(tally: Tally) -> dict[str, JSON]:
+    share = tally.share if tally.tried else None
+    return {
+        "faults": tally.size,
+        "tried": tally.tried,
+        "critical": tally.critical,
+        "share": None if share is None else _json(share),
+        "ccr": tally.ccr if tally.tried else None,
+    }
+
+
+def _finite(value: float | None) -> JSON:
+    """JSON has neither NaN nor infinity: they become text."""
+    return value if value is None or math.isfinite(value) else str(value)
+
+
+# -- as a page ------------------------------------------------------------------------------------
+
+
+def page(found: Findings, most: int, command: str = "") -> str:
+    """The report as HTML."""
+    strata = [s for arm in found.arms[:1] if arm.results for s in arm.results.population.strata]
+    places: dict[str, int] = {}
+    for stratum in strata:
+        places.setdefault(stratum.name, len(places))
+    layers = []
+    for name in places:
+        codes = next(s.codes for s in strata if s.name == name)
+        bits = 1 + max(s.bit for s in strata if s.name == name)
+        layers.append(Layer(name, bits, tuple(field(bit, codes) for bit in range(bits))))
+    lines = [f"{_fault(found)} · {_form(found)}", _data(found)]
+    if not found.complete:
+        lines.append("Stopped before its end: what is here was known by then.")
+    sampled = "Found by drawing faults at random: there may be worse ones that were not tried."
+    exhaustive = all(arm.results.exhaustive for arm in found.arms if arm.results)
+    return page_of.render(
+        FaultReport(
+            title=f"Faults in {found.subject.title}",
+            arms=[_arm(arm, found, places, most) for arm in found.arms],
+            layers=layers,
+            accuracy=_range(found.accuracy),
+            images=len(found.part),
+            confidence=found.order.campaign.confidence,
+            strength=_strength(found),
+            meaning=f"critical: {_meaning(found)}",
+            found="All faults were tried." if exhaustive else sampled,
+            clip=clipping(found),
+            quantisation=_rounding(found),
+            subtitle=lines,
+            settings=settings(found),
+            environment=_environment(),
+            commands=[command] if command else [],
+            seed=found.order.campaign.seed,
+        )
+    )
+
+
+def _environment() -> Mapping[str, JSON]:
+    return {name: value for name, value in environment.describe().items() if name != "command"}
+
+
+def _arm(arm: Arm, found: Findings, places: Mapping[str, int], most: int) -> page_of.Arm:
+    rates = []
+    for rate, damage in arm.curve:
+        accuracy, ccr = (_mean(damage, of, found) for of in ("accuracy", "ccr"))
+        rates.append(
+            Rate(rate, accuracy, ccr, damage.worst, len(damage.accuracy), _expected(arm, found, rate))
+        )
+    plain = page_of.Arm(arm.name, _range(arm.accuracy), rates=rates)
+    if arm.results is None or not len(arm.results.records):
+        return plain
+    results = arm.results
+    strata = results.population.strata
+    bitwise = any(s.bit >= 0 for s in strata)
+    cells = tallies(results, lambda s: (places[s.name], s.bit))
+    by_bit = tallies(results, lambda s: s.bit)
+    meaning = {s.bit: field(s.bit, s.codes) for s in strata if s.bit >= 0}
+    names = {s.step: places[s.name] for s in strata}
+    return replace(
+        plain,
+        share=_range(results.intervals["critical"]),
+        ccr=results.intervals["ccr"].value,
+        tried=len(results.records),
+        critical=int(results.sums[:, 1].sum()),
+        size=int(results.population.size),
+        exhaustive=results.exhaustive,
+        cells=[replace(t, layer=k[0], bit=k[1]) for k, t in cells.items() if t.tried] if bitwise else [],
+        layers=[
+            replace(t, layer=k) for k, t in tallies(results, lambda s: places[s.name]).items() if t.tried
+        ],
+        bits=[replace(t, bit=k, field=meaning[k]) for k, t in by_bit.items() if t.tried] if bitwise else [],
+        channels=[replace(t, layer=names[step], channel=c) for step, c, t in channels(results)],
+        worst=[replace(w, place=places[w.layer]) for _, w in worst(arm.network, results, most)],
+    )
+
+
+def _expected(arm: Arm, found: Findings, rate: float) -> float | None:
+    """How many faults a copy has on average, where each bit or number has them at the rate."""
+    if arm.results is None or not hasattr(found.order.fault, "rate"):
+        return None
+    times = len(found.part) if found.order.fault.transient else 1
+    return float(arm.results.population.size) * rate * times
+
+
+def _rounding(found: Findings) -> Rows:
+    columns = [("layer", False), ("operation", False), ("result", False), ("bits", True), ("weights", True)]
+    columns += [("bits of weights", True), ("signal to noise", True)]
+    rows: list[list[str | float | None]] = [
+        [
+            n.name,
+            n.op.replace("_", " "),
+            " × ".join(map(str, n.shape)),
+            n.bits,
+            n.weights or None,
+            n.weight_bits or None,
+            n.decibel if math.isfinite(n.decibel) else None,
+        ]
+        for n in found.noise
+    ]
+    drop = (found.accuracy.value - found.arms[0].accuracy.value) * 100
+    words = (
+        f"As trained {show(found.accuracy.value, 'fraction')} accurate, deployed "
+        f"{show(found.arms[0].accuracy.value, 'fraction')} ({-drop:+.2g} points). Signal to noise is that "
+        "of a layer's results, with the errors of all layers before it; 6 dB are about one bit."
+    )
+    return Rows(columns, ["", "", "", "", "", "", "dB"], rows, words)

@@ -1,0 +1,327 @@
+"""`vilfredo faults`: networks from anywhere, what it says and writes, one sentence for every mistake."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner, Result
+from safetensors.torch import save_file
+from torch import nn
+
+from vilfredo import subject
+from vilfredo.cli import main
+from vilfredo.data import digits
+
+NET = '''
+import torch
+from torch import nn
+
+
+def small(input_shape, outputs):
+    """What a user may have."""
+    return nn.Sequential(
+        nn.Conv2d(input_shape[0], 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(128, outputs),
+    )
+
+
+def wide(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, outputs))
+
+
+class Forks(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        y = self.head(x.flatten(1))
+        return y if y.sum() > 0 else y * 2
+
+
+class Odd(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.odd = nn.LocalResponseNorm(2)
+        self.head = nn.Linear(64, 10)
+
+    def forward(self, x):
+        return self.head(self.odd(x).flatten(1))
+
+
+def ready(input_shape, outputs):
+    torch.manual_seed(7)
+    return small(input_shape, outputs)
+
+
+def number():
+    return 5
+
+
+def broken():
+    raise RuntimeError("no such luck")
+
+
+def images(input_shape, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(784, outputs))
+
+
+module = ready((1, 8, 8), 10)
+'''
+
+
+def trained() -> dict[str, torch.Tensor]:
+    """Weights of `small` after a few seconds on the digits."""
+    data = digits.load()
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Linear(128, 10),
+    )  # fmt: skip
+    mean, std = (torch.from_numpy(a).reshape(1, -1, 1, 1) for a in (data.mean, data.std))
+    x, y = (torch.from_numpy(data.train.x.astype(np.float32)) - mean) / std, torch.from_numpy(data.train.y)
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(3):
+        for part in torch.randperm(len(x)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(net(x[part]), y[part]).backward()
+            optimizer.step()
+    return net.state_dict()
+
+
+@pytest.fixture(scope="module")
+def weights() -> dict[str, torch.Tensor]:
+    return trained()
+
+
+@pytest.fixture
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, weights: dict[str, torch.Tensor]
+) -> Iterator[Path]:
+    """A current folder with a user's net.py and its trained weights; modules are forgotten afterwards."""
+    (tmp_path / "net.py").write_text(NET, encoding="utf-8")
+    save_file(weights, str(tmp_path / "small.safetensors"))
+    before, path = set(sys.modules), list(sys.path)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.path[:] = path
+    for name in set(sys.modules) - before:
+        if str(tmp_path) in str(getattr(sys.modules[name], "__file__", "")):
+            del sys.modules[name]
+
+
+def run(*arguments: Any, code: int = 0) -> Result:
+    done = CliRunner().invoke(main, ["faults", *map(str, arguments)])
+    assert done.exit_code == code, (done.output, done.exception)
+    return done
+
+
+# -- networks and data ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["net.py:small", "net:small"])
+def test_a_network_of_a_function_gets_its_weights(folder: Path, weights, name: str) -> None:
+    found = subject.of_module(name, digits.load(), "small.safetensors")
+    assert not found.model.training
+    for key, value in found.model.state_dict().items():
+        assert torch.equal(value, weights[key])
+    x = found.inputs(digits.load().test.x)
+    right = (found.model(x).argmax(1).numpy() == digits.load().test.y).mean()
+    assert right > 0.8
+
+
+@pytest.mark.parametrize("name", ["net.py:module", "net.py:ready"])
+def test_what_has_its_weights_needs_no_file(folder: Path, name: str) -> None:
+    assert subject.of_module(name, digits.load()).title == name
+
+
+def test_inputs_as_they_were_in_training(folder: Path) -> None:
+    data = digits.load()
+    x = data.test.x[:4]
+
+    def given(**options: Any) -> np.ndarray:
+        return subject.of_module("net.py:module", data, **options).inputs(x).numpy()
+
+    assert np.allclose(given(), (x - data.mean[0]) / data.std[0])
+    assert np.array_equal(given(inputs="raw"), x.astype(np.float32))
+    assert np.allclose(given(inputs="unit"), x / 255)
+    assert np.allclose(given(scale=((0.1,), (0.5,))), (x / 255 - 0.1) / 0.5, atol=1e-5)
+
+
+def test_parts_are_drawn_by_the_seed(folder: Path) -> None:
+    found = subject.of_module("net.py:module", digits.load())
+    first, again, other = (found.part("test", 50, seed) for seed in (1, 1, 2))
+    assert len(first) == 50
+    assert np.array_equal(first.x, again.x)
+    assert not np.array_equal(first.x, other.x)
+    assert len(found.part("test", 10**6, 0)) == len(digits.load().test)
+
+
+def test_data_by_name_by_file_and_with_options(folder: Path) -> None:
+    assert subject.dataset("digits").name == "digits"
+    assert len(subject.dataset("digits,train_size=300").train) == 300
+    rng = np.random.default_rng(0)
+    np.savez(folder / "mine.npz", x=rng.random((60, 12)).astype(np.float32), y=np.arange(60) % 3)
+    assert subject.dataset("mine.npz").input_shape == (12,)
+    assert subject.dataset("npz,path=mine.npz,test_size=0.5").input_shape == (12,)
+
+
+def test_words_have_options() -> None:
+    assert subject.words("burst") == ("burst", {})
+    found = subject.words("stuck_bit,at=1,site=activations,bits=[6, 7],transient=true")
+    assert found == ("stuck_bit", {"at": 1, "site": "activations", "bits": [6, 7], "transient": True})
+    assert subject.words("a.b:C,x=0.5, y = 'a,b'") == ("a.b:C", {"x": 0.5, "y": "a,b"})
+    with pytest.raises(ValueError, match=r"'length' .* NAME=VALUE"):
+        subject.words("burst,length")
+
+
+# -- mistakes -------------------------------------------------------------------------------------
+
+SMALL = ("net.py:small", "--weights", "small.safetensors", "--data", "digits", "--budget", "0")
+READY = ("net.py:ready", "--data", "digits", "--budget", "0")
+
+MISTAKES = {
+    "no data": (["net.py:ready"], "--data is missing"),
+    "no network": (["17x", "--data", "digits"], "'17x' is no network"),
+    "no file": (["nit.py:small", "--data", "digits"], "there is no file nit.py"),
+    "no function": (["net.py:smal", "--data", "digits"], "has no 'smal'; did you mean 'small'?"),
+    "no module": (["mylab.nets:small", "--data", "digits"], "there is no module 'mylab'"),
+    "no torch module": (
+        ["net.py:number", "--data", "digits"],
+        "returned int; it must return a torch.nn.Module",
+    ),
+    "a broken function": (["net.py:broken", "--data", "digits"], "raised RuntimeError: no such luck"),
+    "untrained": (["net.py:small", "--data", "digits"], "without its trained weights: those of '0.weight'"),
+    "weights not there": ([*SMALL[:2], "none.safetensors", *SMALL[3:]], "there is no file none.safetensors"),
+    "weights of another": (
+        ["net.py:wide", *SMALL[1:]],
+        "small.safetensors has no '3.weight' and 1 other that net.py:wide needs",
+    ),
+    "pickled weights": ([*SMALL[:2], "old.pt", *SMALL[3:]], "safetensors.torch.save_file"),
+    "another shape": (
+        ["net.py:images", "--data", "digits", "--weights", "images.safetensors"],
+        "net.py:images cannot take inputs of shape (2, 1, 8, 8)",
+    ),
+    "depends on data": (["net.py:Forks", "--weights", "forks.safetensors", *SMALL[3:]], "looks at its data"),
+    "unsupported": (["net.py:Odd", "--weights", "odd.safetensors", *SMALL[3:]], "odd"),
+    "no such data": (["net.py:ready", "--data", "digit"], "did you mean 'digits'?"),
+    "data option": (["net.py:ready", "--data", "digits,trainsize=5"], "trainsize: unknown option"),
+    "targets": (["net.py:ready", "--data", "lines.npz"], "has no classes but targets to regress"),
+    "BER above": ([*READY, "--ber", "1.5"], "--ber is 1.5; give a probability from 0 to 1"),
+    "BER below": ([*READY, "--ber", "1e-3,-1e-4"], "--ber is -1e-4; give a probability from 0 to 1"),
+    "BER no number": ([*READY, "--ber", "often"], "--ber is 'often'; give a probability"),
+    "no such layer": ([*READY, "--layers", "0,55"], "no layer with weights is called '55'"),
+    "near layer": ([*READY, "--layers", "inputs", "--site", "inputs"], "did you mean 'input'?"),
+    "no such fault": (
+        [*READY, "--fault", "bitflip"],
+        "there is no fault 'bitflip'; did you mean 'bit_flip'?",
+    ),
+    "fault option": ([*READY, "--fault", "burst,size=3"], "burst: size: unknown option"),
+    "fault value": ([*READY, "--fault", "burst,length=0"], "length"),
+    "no such site": ([*READY, "--site", "weight"], "--site is 'weight'; did you mean 'weights'?"),
+    "site twice": ([*READY, "--fault", "bit_flip,site=inputs", "--site", "weights"], "say it once"),
+    "no rate": ([*READY, "--fault", "gaussian", "--ber", "0.1"], "has no rate, so --ber means nothing"),
+    "confidence": ([*READY, "--confidence", "1"], "--confidence is 1.0"),
+    "margin": ([*READY, "--margin", "-0.1"], "--margin is -0.1"),
+    "threshold": ([*READY, "--threshold", "2"], "--threshold is 2.0"),
+    "both": ([*READY, "--exhaustive"], "say one of them"),
+    "mean alone": ([*READY, "--mean", "0.1"], "--mean and --std go together"),
+    "std of zero": ([*READY, "--mean", "0.1", "--std", "0"], "--std must be above 0"),
+    "two channels": ([*READY, "--mean", "0.1,0.2", "--std", "1,1"], "--mean has 2 numbers, but digits has 1"),
+}
+
+
+@pytest.mark.parametrize("case", MISTAKES)
+def test_a_mistake_is_one_sentence(folder: Path, case: str) -> None:
+    torch.save({}, folder / "old.pt")
+    save_file({"1.weight": torch.zeros(10, 784), "1.bias": torch.zeros(10)}, "images.safetensors")
+    head = {"head.weight": torch.ones(10, 64), "head.bias": torch.zeros(10)}
+    save_file(head, "forks.safetensors")
+    save_file(head, "odd.safetensors")
+    np.savez("lines.npz", x=np.random.default_rng(0).random((60, 3)), y=np.linspace(0, 1, 60))
+    arguments, said = MISTAKES[case]
+    done = run(*arguments, code=2)
+    told = done.output.strip()
+    assert said in told
+    assert told.startswith("vilfredo: ")
+    assert "\n" not in told
+    assert "Traceback" not in told
+
+
+def test_the_layer_that_cannot_be_deployed_is_named(folder: Path) -> None:
+    text = NET + "\n\ndef lstm():\n    torch.manual_seed(1)\n    return Recurrent()\n"
+    text += "\n\nclass Recurrent(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    text += "        self.memory = nn.GRU(64, 10)\n\n"
+    text += "    def forward(self, x):\n        return self.memory(x.flatten(1))[0]\n"
+    (folder / "net.py").write_text(text, encoding="utf-8")
+    told = run("net.py:lstm", "--data", "digits", "--budget", 0, code=2).output
+    assert "memory" in told
+    assert told.count("\n") == 1
+
+
+# -- trials ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a small search of the digits."""
+    import vilfredo
+
+    store = tmp_path_factory.mktemp("searched") / "runs.db"
+    changes = {"problem.data": {"use": "digits", "train_size": 400}}
+    study = vilfredo.search(
+        "digits",
+        goals=["error", "parameters"],
+        budget=3,
+        epochs=1,
+        workers=0,
+        store=store,
+        seed=1,
+        changes=changes,
+    )
+    for _ in study:
+        pass
+    study.close()
+    return store
+
+
+def test_a_trial_is_taken_with_its_weights_and_data(searched: Path) -> None:
+    from vilfredo.study import Study
+
+    with Study.open(searched, readonly=True) as study:
+        trial = next(t for t in study.trials() if t.artifact and t.state == "complete")
+        found = subject.of_trial(study, trial.number)
+        assert found.data.name == "digits"
+        assert np.array_equal(found.mean, study.parts.problem.data.mean)
+        part = found.data.validation
+        wrong = float((found.model(found.inputs(part.x)).argmax(1).numpy() != part.y).mean())
+        assert wrong == pytest.approx(trial.value("error").mean, abs=1e-6)
+    told = run(trial.number, "--store", searched, "--budget", 0, "--ber", "0.01", "--copies", 2).output
+    assert f"trial {trial.number} of " in told
+    assert "0.01" in told
+
+
+def test_trials_that_cannot_be_hit(searched: Path, tmp_path: Path) -> None:
+    from vilfredo.study import Study
+
+    assert "there is no trial 99" in run(99, "--store", searched, code=2).output
+    assert (
+        "--weights is for networks of your own"
+        in run(0, "--store", searched, "--weights", "a", code=2).output
+    )
+    with Study.open(searched, readonly=True) as study:
+        number = next(t.number for t in study.trials() if t.artifact)
+        file = Path(study.run.trial(number).artifact.path)
+    moved = file.rename(file.with_suffix(".gone"))
+    try:
+        told = run(number, "--store", searched, code=2).output
+    finally:
+        moved.rename(file)
+    assert f"trial {number} of run 1 has no stored weights" in told
+    assert told.count("\n") == 1
