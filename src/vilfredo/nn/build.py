@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vilfredo.architecture import Architecture, Layer, Shape, input_shapes
+from vilfredo.nn.deployed import elementwise
 from vilfredo.protocols import Impossible
 from vilfredo.trial import JSON
 
@@ -82,33 +83,82 @@ class GlobalPool(nn.Module):
         return x.mean(dim=(2, 3))
 
 
+class Elementwise(nn.Module):
+    """A function of each number, by its name in `torch.nn.functional`, with keyword arguments."""
+
+    def __init__(self, name: str, arguments: Mapping[str, JSON]) -> None:
+        super().__init__()
+        self.name, self.arguments = name, dict(arguments)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return elementwise(self.name, x, self.arguments)
+
+
+class Clip(nn.Module):
+    """Its input, but not below `low` and not above `high`; None: no limit."""
+
+    def __init__(self, low: float | None, high: float | None) -> None:
+        super().__init__()
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clamp(self.low, self.high)
+
+
+class Bordered(nn.Conv2d):
+    """A convolution of an image in a border of zeros: top, bottom, left, right."""
+
+    border: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    def forward(self, input: Tensor) -> Tensor:
+        top, bottom, left, right = self.border
+        return super().forward(nn.functional.pad(input, (left, right, top, bottom)))
+
+
 def _conv(args: Mapping[str, JSON], shape: Shape) -> nn.Module:
-    return nn.Conv2d(
+    padding = tuple(args.get("padding", (0, 0)))
+    kind = nn.Conv2d if len(padding) == 2 else Bordered
+    module = kind(
         shape[0],
         args["filters"],
         tuple(args["kernel"]),
         tuple(args["stride"]),
-        tuple(args.get("padding", (0, 0))),
+        padding if len(padding) == 2 else 0,
+        tuple(args.get("dilation", (1, 1))),
         groups=args.get("groups", 1),
         bias=args.get("bias", True),
     )
+    if isinstance(module, Bordered):
+        module.border = padding
+    return module
 
 
-def _pool(kind: Callable[..., nn.Module]) -> Callable[[Mapping[str, JSON], Shape], nn.Module]:
-    return lambda args, shape: kind(
-        tuple(args["kernel"]), tuple(args["stride"]), tuple(args.get("padding", (0, 0)))
-    )
+def _max_pool(args: Mapping[str, JSON], shape: Shape) -> nn.Module:
+    return nn.MaxPool2d(tuple(args["kernel"]), tuple(args["stride"]), tuple(args.get("padding", (0, 0))))
+
+
+def _avg_pool(args: Mapping[str, JSON], shape: Shape) -> nn.Module:
+    window = tuple(args["kernel"]), tuple(args["stride"]), tuple(args.get("padding", (0, 0)))
+    return nn.AvgPool2d(*window, count_include_pad=args.get("count_padding", True))
+
+
+def _pad(args: Mapping[str, JSON], shape: Shape) -> nn.Module:
+    top, bottom, left, right = args["padding"]
+    return nn.ZeroPad2d((left, right, top, bottom))
 
 
 _MODULES: Mapping[str, Callable[[Mapping[str, JSON], Shape], nn.Module]] = {
     "conv": _conv,
-    "max_pool": _pool(nn.MaxPool2d),
-    "avg_pool": _pool(nn.AvgPool2d),
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
     "global_pool": lambda args, shape: GlobalPool(),
     "batch_norm": lambda args, shape: (nn.BatchNorm2d if len(shape) == 3 else nn.BatchNorm1d)(shape[0]),
     "relu": lambda args, shape: nn.ReLU(),
     "tanh": lambda args, shape: nn.Tanh(),
     "sigmoid": lambda args, shape: nn.Sigmoid(),
+    "clip": lambda args, shape: Clip(args.get("low"), args.get("high")),
+    "function": lambda args, shape: Elementwise(args["name"], args.get("arguments", {})),
+    "pad": _pad,
     "dropout": lambda args, shape: nn.Dropout(args["rate"]),
     "flatten": lambda args, shape: nn.Flatten(),
     "dense": lambda args, shape: nn.Linear(shape[0], args["units"], bias=args.get("bias", True)),

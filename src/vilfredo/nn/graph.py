@@ -74,6 +74,8 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Traced:
                 stack.enter_context(torch.device("meta"))
             stack.enter_context(follow)
             given = model(x)
+            stack.close()
+            repeated = model(x)
     except Untraceable:
         raise
     except Exception as problem:
@@ -86,8 +88,15 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Traced:
         for module in training:
             module.training = True
     if not isinstance(given, Tensor):
+        for tensor in tree_leaves(given):
+            if id(tensor) in follow.refused:
+                raise Untraceable(follow.refused[id(tensor)])
         raise Untraceable(f"the model gives a {type(given).__name__}; it must give one tensor")
     last = follow.index(given, "the output")
+    if not given.is_meta and not _close(repeated, given):
+        raise Untraceable(
+            "the model gives other results when it is run again; take randomness out of evaluation"
+        )
     while last >= 0 and follow.nodes[last].op == "softmax":  # the greatest logit is the greatest chance
         last, given = follow.nodes[last].inputs[0], follow.nodes[last].tensors["logits"]
     traced = _assembled(follow.nodes, last, shape)
@@ -107,13 +116,17 @@ def _made_up(model: nn.Module, shape: Shape) -> Tensor:
 
 def _compared(traced: Traced, x: Tensor, given: Tensor) -> None:
     again = outputs(traced.architecture.layers, traced.tensors, x)[-1]
-    if again.shape != given.shape or not torch.allclose(
-        again.double(), given.double(), rtol=1e-2, atol=1e-3 * float(given.abs().max()) + 1e-6, equal_nan=True
-    ):
+    if again.shape != given.shape or not _close(again, given):
         raise Untraceable(
             "what could be followed of the model does not give the model's own results; make its layers "
-            "torch modules or functions, and its evaluation free of randomness"
+            "torch modules and functions that change no tensor in place that is a part of another"
         )
+
+
+def _close(one: Tensor, two: Tensor) -> bool:
+    one, two = one.double(), two.double()
+    scale = float(two[two.isfinite()].abs().max()) if bool(two.isfinite().any()) else 0.0
+    return torch.allclose(one, two, rtol=1e-2, atol=1e-3 * scale + 1e-6, equal_nan=True)
 
 
 # -- what happens to the data -------------------------------------------------------------------------
@@ -537,6 +550,7 @@ _FUNCTIONS: Mapping[str, Callable[..., _Noted]] = {
     "celu": _function("celu", "alpha"),
     "softplus": _function("softplus", "beta", "threshold"),
     "gelu": _function("gelu"),
+    "log_sigmoid": _function("logsigmoid"),
     "hardshrink": _function("hardshrink", "lambd"),
     "softshrink": _function("softshrink", "lambd"),
     **{
