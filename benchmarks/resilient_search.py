@@ -1,0 +1,531 @@
+"""How resilient the networks are that a search finds, beside a MobileNetV2 and a NASNet-A drawn small.
+
+Fashion-MNIST and CIFAR-10, 9,000 training and 1,000 validation images each (of CIFAR-10 that is what the part
+at hand has), 2,000 test images. All networks are trained the same way (`resilient_training.RECIPE`, as many
+epochs for all on a data set, the data's augmentation) with the same seeds, and quantised the same way to 8
+bits with both schemes. Faults are bit flips: in the weights at a rate of 1e-3 (permanent), in the activations
+at 3e-4 (transient). CCR, the classification change rate, is the share of test images whose class faults
+change; rates, copies of the hardware and images are the same for all networks.
+
+The search (`steady`, the space `chain`, a third of the epochs and less) knows the validation images only; its
+goals are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the
+most resilient ones are trained in full, once each, with a seed that is not used again; of those as accurate
+as a reference to within a point, on validation images, the one with the smallest product of both CCRs is the
+network found. What is reported of it is of other seeds and of the test images.
+
+* `ccr_ratio.<data>.<reference>.<fault>.<scheme>`: CCR of the reference over CCR of the network found, means
+  over seeds, no remedies on either side; `.low` and `.high` are the bounds of the 95 % interval (Student's t
+  on the logarithm, paired by seed), `.least` the smallest ratio of a seed.
+* `ccr_ratio_<remedy>...`: the same with a remedy on both sides: `activation_clip` (activations clamped to the
+  range seen in calibration), `weight_clip` (weights kept within ± a limit in training), `both`;
+  `ccr_ratio_found_only...`: both on the side of the network found, none on the reference's.
+* `accuracy_gap.<data>.<reference>.<scheme>`: clean accuracy of the reference less that of the network found.
+* `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all trained
+  networks without remedies, with its 95 % interval; `schemes.<fault>.<data>.<network>` for each alone.
+* `clean`, `ccr`, `accuracy` (under faults), each `.<data>.<network>[.<fault>].<scheme>.<remedy>`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmarks import report
+from benchmarks.resilient_training import (
+    RECIPE,
+    SETTINGS,
+    Network,
+    Setting,
+    dataset,
+    file_name,
+    macs,
+    member,
+    normalised,
+    references,
+    trained,
+)
+from vilfredo import study as studies
+from vilfredo.campaign.bit_error_rates import under
+from vilfredo.campaign.injection import Injection
+from vilfredo.campaign.plain import plain
+from vilfredo.campaign.sampling import t_quantile
+from vilfredo.data.dataset import Dataset
+from vilfredo.faults.bit_flip import BitFlip
+from vilfredo.nn.deployed import Deployed, run
+from vilfredo.nn.quantize import Scheme, quantize
+from vilfredo.objectives.candidate import answers
+from vilfredo.spaces.chain import Chain
+from vilfredo.trial import JSON, Genome, Key, Trial
+
+SCHEMES = ("power_of_two", "real")
+FAULTS = {"weights": BitFlip(1e-3, "weights"), "activations": BitFlip(3e-4, "activations")}
+REMEDIES = ("none", "activation_clip", "weight_clip", "both")
+CHOOSING = 100  # the seed that finalists are trained with
+ROOM = 0.01  # of accuracy that a network found may lack
+SIZES = ("epochs", "train_size", "validation_size", "test_size")
+PIECE = 250  # images at a time
+CALIBRATION = 256  # training images that ranges are taken from
+
+SPACE: Mapping[str, JSON] = {
+    "use": "chain",
+    "min_layers": 3,
+    "max_layers": 14,
+    "ops": ["conv", "max_pool", "avg_pool", "dense", "batch_norm", "dropout", "relu", "tanh"],
+    "filters": [16, 24, 32, 48, 64],
+    "kernels": [3, 5],
+    "units": [64, 128, 256, 512],
+    "rates": [0.1, 0.3, 0.5],
+    "max_parameters": 1_000_000,
+    "optimizers": [RECIPE.optimizer],
+    "lr": [RECIPE.rate, RECIPE.rate],
+    "weight_decay": [RECIPE.weight_decay, RECIPE.weight_decay],
+    "batch_sizes": [RECIPE.batch_size],
+    "schedules": [RECIPE.schedule],
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. Copies and images are counts by fault."""
+
+    seeds: int = 3
+    trials: int = 60
+    search_epochs: int = 3
+    finalists: int = 6
+    weight_copies: int = 40
+    weight_images: int = 250
+    activation_copies: int = 3
+    activation_images: int = 1_000
+    weight_clip: float = 0.1
+
+    def copies(self, fault: str) -> int:
+        return self.weight_copies if fault == "weights" else self.activation_copies
+
+    def images(self, fault: str) -> int:
+        return self.weight_images if fault == "weights" else self.activation_images
+
+
+Row = Mapping[str, float]  # clean, and by fault ccr.<fault> and accuracy.<fault>
+
+
+def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
+    options = parse(arguments)
+    torch.set_num_threads(1)
+    folder = Path(options.folder or tempfile.mkdtemp(prefix="resilient_search"))
+    plan = Plan(**{n: getattr(options, n) for n in asdict(Plan())})
+    settings = [replace(SETTINGS[name], **sizes(options)) for name in options.data]
+    figures: dict[str, float | str] = {f"plan.{name}": value for name, value in asdict(plan).items()}
+    rows: dict[tuple[str, str, str, str], list[Row]] = {}  # data, network, scheme, remedy -> a row a seed
+    for setting in settings:
+        found, facts = one_data(setting, plan, folder)
+        figures |= facts
+        rows |= found
+    figures |= summaries(rows)
+    figures |= comparisons(rows, options.data, figures)
+    figures |= schemes(rows)
+    report.write(options.json, figures)
+    return figures
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = report.arguments(__doc__)
+    parser.add_argument("--folder", metavar="CACHE", help="keeps what is trained and measured; goes on there")
+    parser.add_argument("--data", nargs="+", choices=list(SETTINGS), default=list(SETTINGS))
+    for name, value in asdict(Plan()).items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
+    for name in SIZES:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, help="of all networks' training")
+    return parser.parse_args(arguments)
+
+
+def sizes(options: argparse.Namespace) -> dict[str, Any]:
+    """Sizes that differ from the usual ones, for a quick look."""
+    return {n: getattr(options, n) for n in SIZES if getattr(options, n) is not None}
+
+
+def log(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+# -- one data set ---------------------------------------------------------------------------------------
+
+
+def one_data(
+    setting: Setting, plan: Plan, folder: Path
+) -> tuple[dict[tuple[str, str, str, str], list[Row]], dict[str, float | str]]:
+    """Rows of the references and of the networks found, and what there is to say of them."""
+    data = dataset(setting)
+    known = references(data)
+    sizes = {network.name: macs(network, data) for network in known}
+    facts: dict[str, float | str] = {}
+    trials, cost = searched(setting, plan, folder, min(sizes.values()))
+    facts |= {f"{name}.{setting.data}": value for name, value in cost.items()}
+    space = chain(min(sizes.values())).bind(data.input_shape, data.outputs)
+    measure = Measure(setting, plan, folder)
+    goals = {n.name: measure.accuracy_on_validation(n) for n in known}
+    chosen = finalists(measure, space, trials)
+    networks = list(known)
+    for reference in known:
+        genome = best(chosen, goals[reference.name])
+        network = member(f"found_{reference.name}", space, genome)
+        networks.append(network)
+        facts[f"found.{setting.data}.{reference.name}"] = json.dumps(genome["layers"])
+        facts[f"validation.{setting.data}.{reference.name}"] = goals[reference.name]
+    facts[f"finalists.{setting.data}"] = len(chosen)
+    rows: dict[tuple[str, str, str, str], list[Row]] = {}
+    for network in networks:
+        facts[f"macs.{setting.data}.{network.name}"] = macs(network, data)
+        parameters = sum(p.numel() for p in network.make(0).parameters())
+        facts[f"parameters.{setting.data}.{network.name}"] = parameters
+        seconds = [measure.seconds(network, seed, 0.0) for seed in range(plan.seeds)]
+        facts[f"train_seconds.{setting.data}.{network.name}"] = statistics.mean(seconds)
+        for scheme in SCHEMES:
+            for remedy in REMEDIES:
+                rows[setting.data, network.name, scheme, remedy] = [
+                    measure.row(network, seed, scheme, remedy) for seed in range(plan.seeds)
+                ]
+    return rows, facts
+
+
+def chain(most_macs: int) -> Chain:
+    entries = {n: tuple(v) if isinstance(v, list) else v for n, v in SPACE.items() if n != "use"}
+    return Chain(**entries, max_macs=most_macs)  # type: ignore[arg-type]
+
+
+def searched(
+    setting: Setting, plan: Plan, folder: Path, most_macs: int
+) -> tuple[list[Trial], dict[str, float]]:
+    """All trials of the search, which goes on where it was interrupted, and what it cost."""
+    store = folder / f"search-{setting.data}.db"
+    folder.mkdir(parents=True, exist_ok=True)
+    if store.exists():
+        study = studies.resume(store, budget=plan.trials)
+    else:
+        study = studies.search(specification(setting, plan, most_macs, store), workers=1)
+    with study:
+        for trial in study:
+            if trial.state != "rejected":
+                values = {k.goal: v.mean for k, v in trial.values.items()}
+                log(f"{setting.data} search {trial.number} {trial.state} {values}")
+        told = [t for t in study.trials() if t.state != "rejected"]
+        seconds = [sum(t.seconds.values()) for t in told]
+        epochs = sum(len(t.epochs) for t in told)
+    cost = {"search_trials": len(told), "search_seconds": sum(seconds), "search_epochs": epochs}
+    return [t for t in told if t.state == "complete"], {k: float(v) for k, v in cost.items()}
+
+
+def specification(setting: Setting, plan: Plan, most_macs: int, store: Path) -> dict[str, JSON]:
+    flips: dict[str, JSON] = {
+        name: {"use": "bit_flip", "rate": fault.rate, "site": name} for name, fault in FAULTS.items()
+    }
+    return {
+        "name": f"resilient {setting.data}",
+        "budget": plan.trials,
+        "confirm": 0,
+        "problem": {
+            "use": "supervised",
+            "data": setting.data,
+            "train_size": setting.train_size,
+            "validation_size": setting.validation_size,
+            "test_size": setting.test_size,
+            "epochs": plan.search_epochs,
+            "bits": 8,
+        },
+        "space": {**SPACE, "max_macs": most_macs},
+        "goals": {
+            "error": {},
+            **{
+                name: {"use": "ccr", "faults": flip, "copies": 10 if name == "weights" else 2, "images": 250}
+                for name, flip in flips.items()
+            },
+        },
+        "optimizer": {"use": "steady"},
+        "store": {"path": str(store)},
+    }
+
+
+def value(trial: Trial, goal: str) -> float:
+    return trial.values[Key(goal)].mean
+
+
+def harm(weights: float, activations: float) -> float:
+    """What networks are chosen by: the product of both CCRs, each at least one image of a thousand."""
+    return max(weights, 1e-3) * max(activations, 1e-3)
+
+
+Finalist = tuple[Genome, float, float]  # genome, validation accuracy, harm
+
+
+def finalists(measure: Measure, space: Chain, trials: Sequence[Trial]) -> list[Finalist]:
+    """The most resilient of the search that are not far from its most accurate, trained in full.
+
+    "Not far" is wide at first and becomes narrower: of the first half of the finalists up to 6 points of
+    error more than the best, of the others 2.
+    """
+    least = min(value(t, "error") for t in trials)
+    taken: dict[int, Trial] = {}
+    half = (measure.plan.finalists + 1) // 2
+    for room, upto in ((0.06, half), (0.02, measure.plan.finalists)):
+        near = [t for t in trials if value(t, "error") <= least + room and t.number not in taken]
+        near.sort(key=lambda t: harm(value(t, "weights"), value(t, "activations")))
+        taken |= {t.number: t for t in near[: upto - len(taken)]}
+    made: list[Finalist] = []
+    for number, trial in taken.items():
+        network = member(f"finalist{number}", space, trial.genome)
+        row = measure.row(network, CHOOSING, "power_of_two", "none", "validation")
+        made.append((trial.genome, row["clean"], harm(row["ccr.weights"], row["ccr.activations"])))
+        log(f"{measure.setting.data} finalist {number}: {made[-1][1:]} {dict(row)}")
+    return made
+
+
+def best(chosen: Sequence[Finalist], accuracy: float) -> Genome:
+    """The least harmed of those as accurate as a reference to within half a point, for the other half is
+    what validation images cannot tell; the most accurate if there is none."""
+    fit = [f for f in chosen if f[1] >= accuracy - ROOM / 2]
+    return min(fit, key=lambda f: f[2])[0] if fit else max(chosen, key=lambda f: f[1])[0]
+
+
+# -- measuring ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Plain:
+    """Runs whole networks, image by image and copy by copy, in pieces that caches hold: where faults are
+    everywhere there is nothing to save."""
+
+    network: Deployed
+    x: Tensor
+    golden: Tensor
+
+    @property
+    def classes(self) -> Tensor:
+        return self.golden.argmax(1)
+
+    def classes_under(self, injections: Sequence[Injection]) -> NDArray[np.int64]:
+        return np.stack([plain(self.network, self.x, i).argmax(1).numpy() for i in injections])
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Trains and measures networks of one data set, each once."""
+
+    setting: Setting
+    plan: Plan
+    folder: Path
+
+    @property
+    def data(self) -> Dataset:
+        return dataset(self.setting)
+
+    def clip(self, remedy: str) -> float:
+        return self.plan.weight_clip if remedy in ("weight_clip", "both") else 0.0
+
+    def seconds(self, network: Network, seed: int, clip: float) -> float:
+        return trained(network, self.setting, seed, clip, self.folder, log)[1]
+
+    def accuracy_on_validation(self, network: Network) -> float:
+        """Mean over seeds, quantised to powers of two."""
+        rows = [
+            self.row(network, seed, "power_of_two", "none", "validation", ())
+            for seed in range(self.plan.seeds)
+        ]
+        return statistics.mean(row["clean"] for row in rows)
+
+    def row(
+        self,
+        network: Network,
+        seed: int,
+        scheme: str,
+        remedy: str,
+        split: str = "test",
+        faults: Iterable[str] = tuple(FAULTS),
+    ) -> Row:
+        """`clean` accuracy, and under each fault `ccr` and `accuracy`, trained and quantised."""
+        clip = self.clip(remedy)
+        file = file_name(network, self.setting, seed, clip).removesuffix(".safetensors")
+        path = self.folder / self.setting.data / f"{file}.json"
+        known: dict[str, float] = json.loads(path.read_text()) if path.is_file() else {}
+        limited = remedy in ("activation_clip", "both")
+        wanted = {f"{split}.{scheme}.{limited}.{name}": name for name in ("clean", *faults)}
+        missing = [n for key, n in wanted.items() if not self._known(known, key, n)]
+        if missing:
+            found = self._measured(network, seed, clip, Scheme(scales=scheme, clip=limited), split, missing)  # type: ignore[arg-type]
+            known |= {f"{split}.{scheme}.{limited}.{n}": v for n, v in found.items()}
+            partial = path.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(known, indent=1))
+            partial.replace(path)
+        result = {"clean": known[f"{split}.{scheme}.{limited}.clean"]}
+        for fault in faults:
+            for what in ("ccr", "accuracy"):
+                result[f"{what}.{fault}"] = known[
+                    self._key(f"{split}.{scheme}.{limited}.{fault}", fault, what)
+                ]
+        return result
+
+    def _key(self, start: str, fault: str, what: str) -> str:
+        return f"{start}.{self.plan.copies(fault)}x{self.plan.images(fault)}.{what}"
+
+    def _known(self, known: Mapping[str, float], key: str, name: str) -> bool:
+        return key in known if name == "clean" else self._key(key, name, "ccr") in known
+
+    def _measured(
+        self, network: Network, seed: int, clip: float, scheme: Scheme, split: str, names: Sequence[str]
+    ) -> dict[str, float]:
+        start = time.process_time()
+        model, _ = trained(network, self.setting, seed, clip, self.folder, log)
+        data = self.data
+        part = data.test if split == "test" else data.validation
+        samples = normalised(data, torch.from_numpy(data.train.x[:CALIBRATION]))
+        deployed = quantize(model, samples, scheme)
+        x, y = normalised(data, torch.from_numpy(part.x)), part.y
+        found: dict[str, float] = {}
+        for name in names:
+            if name == "clean":
+                found["clean"] = float((answers(deployed, x).argmax(1).numpy() == y).mean())
+                continue
+            images = self.plan.images(name)
+            codes = deployed.encode(x[:images])
+            with torch.inference_mode():
+                golden = torch.cat([run(deployed, part)[-1] for part in torch.split(codes, PIECE)])
+                runs = Plain(deployed, codes, golden)
+                damage = under(runs, [FAULTS[name]], y[:images], self.plan.copies(name), seed)
+            found[self._key(name, name, "ccr")] = damage.mean_ccr
+            found[self._key(name, name, "accuracy")] = damage.mean
+        log(
+            f"{data.name} {network.name} seed {seed} weight_clip {clip:g} {scheme.scales} clip {scheme.clip} "
+            f"{split}: {found}, {time.process_time() - start:.1f} s"
+        )
+        return found
+
+
+# -- figures --------------------------------------------------------------------------------------------
+
+
+def summaries(rows: Mapping[tuple[str, str, str, str], Sequence[Row]]) -> dict[str, float]:
+    """Means over seeds and their range."""
+    figures: dict[str, float] = {}
+    for (data, network, scheme, remedy), found in rows.items():
+        for name in found[0]:
+            what, _, fault = name.partition(".")
+            values = [row[name] for row in found]
+            key = ".".join(p for p in (what, data, network, fault, scheme, remedy) if p)
+            figures[key] = statistics.mean(values)
+            figures[f"{key}.low"], figures[f"{key}.high"] = min(values), max(values)
+    return figures
+
+
+def comparisons(
+    rows: Mapping[tuple[str, str, str, str], Sequence[Row]], names: Sequence[str], facts: Mapping[str, Any]
+) -> dict[str, float]:
+    """Ratios of the references' CCR to that of the networks found, and what else must hold."""
+    figures: dict[str, float] = {}
+    sides = (
+        {"": ("none", "none")} | {f"_{r}": (r, r) for r in REMEDIES[1:]} | {"_found_only": ("none", "both")}
+    )
+    plain_ratios: list[float] = []
+    for data in names:
+        for reference in [
+            network for d, network, *_ in rows if d == data and not network.startswith("found")
+        ]:
+            found = f"found_{reference}"
+            for scheme in SCHEMES:
+                gap = mean(rows[data, reference, scheme, "none"], "clean") - mean(
+                    rows[data, found, scheme, "none"], "clean"
+                )
+                figures[f"accuracy_gap.{data}.{reference}.{scheme}"] = gap
+                for suffix, (theirs, ours) in sides.items():
+                    for fault in FAULTS:
+                        key = f"ccr_ratio{suffix}.{data}.{reference}.{fault}.{scheme}"
+                        a, b = rows[data, reference, scheme, theirs], rows[data, found, scheme, ours]
+                        figures |= ratio(key, column(a, f"ccr.{fault}"), column(b, f"ccr.{fault}"))
+                        if not suffix:
+                            plain_ratios.append(figures[key])
+    pairs = {(key.split(".")[1], key.split(".")[2]) for key in figures if key.startswith("accuracy_gap.")}
+    figures["macs_share_most"] = max(
+        facts[f"macs.{data}.found_{reference}"] / facts[f"macs.{data}.{reference}"]
+        for data, reference in pairs
+    )
+    figures["accuracy_gap_most"] = max(v for k, v in figures.items() if k.startswith("accuracy_gap."))
+    figures["ccr_ratio_least"] = min(plain_ratios)
+    figures["ccr_ratio_median"] = statistics.median(plain_ratios)
+    figures["ccr_ratio_share_of_3"] = sum(r >= 3 for r in plain_ratios) / len(plain_ratios)
+    return figures
+
+
+def column(rows: Sequence[Row], name: str) -> list[float]:
+    return [row[name] for row in rows]
+
+
+def mean(rows: Sequence[Row], name: str) -> float:
+    return statistics.mean(column(rows, name))
+
+
+def ratio(key: str, above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
+    """Of means, with the interval of the mean logarithm of the pairs' ratios. What is 0 counts as 1e-4."""
+    logs = [math.log(max(a, 1e-4) / max(b, 1e-4)) for a, b in zip(above, below, strict=True)]
+    low, high = interval(logs)
+    return {
+        key: max(statistics.mean(above), 1e-4) / max(statistics.mean(below), 1e-4),
+        f"{key}.low": math.exp(low),
+        f"{key}.high": math.exp(high),
+        f"{key}.least": math.exp(min(logs)),
+    }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """Bounds of the mean: 95 %, Student's t. Of one value nothing is known: it stands for both."""
+    if len(values) < 2:
+        return values[0], values[0]
+    centre = statistics.mean(values)
+    half = t_quantile(0.95, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return centre - half, centre + half
+
+
+def schemes(rows: Mapping[tuple[str, str, str, str], Sequence[Row]]) -> dict[str, float]:
+    """Power-of-two scales against real ones, on the same trained networks."""
+    figures: dict[str, float] = {}
+    for fault in FAULTS:
+        everything: list[float] = []
+        for data, network, scheme, remedy in rows:
+            if scheme != SCHEMES[0] or remedy != "none":
+                continue
+            pairs = [
+                math.log(max(one[f"ccr.{fault}"], 1e-4) / max(two[f"ccr.{fault}"], 1e-4))
+                for one, two in zip(
+                    rows[data, network, SCHEMES[0], "none"],
+                    rows[data, network, SCHEMES[1], "none"],
+                    strict=True,
+                )
+            ]
+            figures |= geometric(f"schemes.{fault}.{data}.{network}", pairs)
+            everything += pairs
+        figures |= geometric(f"schemes.{fault}", everything)
+    return figures
+
+
+def geometric(key: str, logs: Sequence[float]) -> dict[str, float]:
+    low, high = interval(logs)
+    return {
+        key: math.exp(statistics.mean(logs)),
+        f"{key}.low": math.exp(low),
+        f"{key}.high": math.exp(high),
+    }
+
+
+if __name__ == "__main__":
+    main()
