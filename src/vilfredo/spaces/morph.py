@@ -10,7 +10,7 @@ from typing import ClassVar, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vilfredo import architecture
+from vilfredo import architecture, topology
 from vilfredo.architecture import Architecture, Design, Layer, Shape
 from vilfredo.protocols import Impossible, Rng
 from vilfredo.spaces import training
@@ -282,11 +282,26 @@ class Morph:
         return Design(built, hyper, _names(genes, built), tuple(births))
 
     def foresee(self, genome: Genome) -> Mapping[str, float]:
-        """What is known of the network without training it: `parameters` and `macs`, by goal."""
-        built = self.decode(genome).architecture
+        """What is known of the network before it is trained, by goal: `parameters`, `macs`, `weight_bytes`
+        (of 32 bits, or as many as genes say), `asi` and `adcr` (see `vilfredo.topology`)."""
+        design = self.decode(genome)
+        built = design.architecture
+        usual = design.training.get("bits")
+        stored = 0
+        for layer, shapes in zip(built.layers, architecture.input_shapes(built), strict=True):
+            numbers = architecture.layer_parameters(layer, shapes)
+            bits = layer.args.get("bits", usual)
+            if layer.op in ("conv", "dense") and bits is not None:  # and a bias of 32 bits for each filter
+                weights = numbers - (layer.shape[0] if layer.args["bias"] else 0)
+                stored += bits * weights + 32 * layer.shape[0]
+            elif usual is None:
+                stored += 32 * numbers
         return {
             "parameters": float(architecture.parameters(built)),
             "macs": float(architecture.macs(built)),
+            "weight_bytes": float(-(-stored // 8)),
+            "asi": topology.asi(built),
+            "adcr": topology.adcr(built),
         }
 
     # -- pieces ---------------------------------------------------------------------------------------
@@ -461,17 +476,21 @@ def _sum_at(space: Morph, layers: Draft, rng: Rng) -> tuple[int, int, dict[int, 
 
 
 def _sum(layers: Draft, rng: Rng, main: int, other: int, branch: list[dict[str, JSON]]) -> list[int]:
-    """`main` plus a branch that begins at `other`, for all who take `main`."""
-    at = 1 + next(i for i, g in enumerate(layers) if g["id"] == main)
+    """`main` plus a branch that begins at `other`, for all who take `main`; a sum gets one more term."""
+    at = next(i for i, g in enumerate(layers) if g["id"] == main)
     new: Draft = []
     last = other
     for gene in branch:
         last = _append(new, rng, inputs=[last], **gene)
+    if layers[at]["op"] == "add":
+        layers[at]["inputs"] = [*layers[at]["inputs"], last]
+        layers[at:at] = new
+        return [*(g["id"] for g in new), main]
     takers = [g for g in layers if main in g["inputs"]]
     total = _append(new, rng, "add", [main, last])
     for gene in takers:
         gene["inputs"] = [total if i == main else i for i in gene["inputs"]]
-    layers[at:at] = new
+    layers[at + 1 : at + 1] = new
     return [g["id"] for g in new]
 
 
