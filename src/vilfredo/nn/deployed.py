@@ -33,8 +33,9 @@ class Rescale:
     Fixed-point multiplication, rounded half up (towards +∞); `>>` is floor division by 2^shift, and a shift
     of 0 adds nothing. `multiplier` and `shift` are float64 whole numbers, () or (C,) for one a channel;
     products stay below 2^52 and shifts below 52, so float64 computes this exactly. Power-of-two scales have a
-    multiplier of 1, but for averages over a number of pixels that is no power of two. A ReLU is `low` =
-    `zero`, a clipped activation a smaller `high`. Takes sums in float32 or float64, gives codes in float32.
+    multiplier of 1 (where results are finer than sums: a greater power of two), but for averages over a
+    number of pixels that is no power of two. A ReLU is `low` = `zero`, a clipped activation a smaller `high`.
+    Takes sums in float32 or float64, gives codes in float32.
     """
 
     multiplier: Tensor

@@ -588,14 +588,14 @@ def _assembled(nodes: Sequence[_Node], last: int, shape: Shape) -> Traced:
         raise Untraceable("the model gives its input back, so there is nothing to deploy")
     users = _users(nodes, last)
     for index, node in enumerate(nodes):
-        if index in users and node.op == "softmax":
+        if index not in users:
+            continue
+        if node.op == "softmax":
             raise Untraceable(
                 f"{node.name} is a softmax within the network, which cannot be deployed; remove it"
             )
         if node.op == "add":  # a + b + c is one sum, rounded once
-            inner = [
-                i for i in node.inputs if i >= 0 and nodes[i].op == "add" and users[i] == 1 and i != last
-            ]
+            inner = [i for i in node.inputs if i >= 0 and nodes[i].op == "add" and users[i] == 1]
             if inner:
                 terms = [nodes[i].inputs if i in inner else [i] for i in node.inputs]
                 node.inputs = [i for term in terms for i in term]
