@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ from click.testing import CliRunner, Result
 from safetensors.torch import save_file
 from torch import nn
 
-from vilfredo import subject
+from vilfredo import inject, subject
 from vilfredo.cli import main
 from vilfredo.data import digits
 
@@ -325,3 +326,159 @@ def test_trials_that_cannot_be_hit(searched: Path, tmp_path: Path) -> None:
         moved.rename(file)
     assert f"trial {number} of run 1 has no stored weights" in told
     assert told.count("\n") == 1
+
+
+# -- what it finds --------------------------------------------------------------------------------
+
+WITH = ("net.py:small", "--weights", "small.safetensors", "--data", "digits", "--images", "40", "--plain")
+
+
+def numbers(*arguments: Any, code: int = 0) -> dict[str, Any]:
+    done = run(*arguments, "--json", "-", code=code)
+    text = done.stdout
+    return json.loads(text[text.index("{") : text.rindex("}") + 1])
+
+
+def test_every_single_fault_is_what_the_plain_network_does(folder: Path) -> None:
+    """All of a layer, against whole runs of the faulty network."""
+    from vilfredo.campaign.injection import Injection
+    from vilfredo.campaign.plain import plain
+    from vilfredo.campaign.sites import one
+    from vilfredo.nn.graph import trace
+    from vilfredo.nn.quantize import quantize
+
+    found = numbers(*WITH, "--layers", "0", "--exhaustive", "--worst", 576)
+    single = found["networks"][0]["single"]
+    assert single["exhaustive"]
+    assert single["tried"] == single["faults"] == 8 * 9 * 8
+    assert single["critical"]["low"] == single["critical"]["mean"] == single["critical"]["high"]
+
+    given = subject.of_module("net.py:small", digits.load(), "small.safetensors")
+    part = given.part("test", 40, 0)
+    samples = given.inputs(given.part("train", 512, 0).x)
+    network = quantize(trace(given.model, (1, 8, 8)), samples)
+    x = network.encode(given.inputs(part.x))
+    clean = plain(network, x, Injection(())).argmax(1)
+    assert found["networks"][0]["accuracy"]["mean"] == float((clean.numpy() == part.y).mean())
+    weight = network.steps[0].weight.flatten()
+    for row in single["worst"][:: max(1, len(single["worst"]) // 40)]:
+        turned = plain(network, x, one(network, inject.fault("bit_flip"), row["fault"])).argmax(1)
+        assert row["ccr"] == float((turned != clean).double().mean())
+        assert row["accuracy"] == pytest.approx(float((turned.numpy() == part.y).mean()))
+        before = int(weight[row["index"]])
+        assert row["from"] == before
+        assert (int(row["to"]) ^ before) & 255 == 1 << row["bit"]
+    ccrs = [row["ccr"] for row in single["worst"]]
+    assert ccrs == sorted(ccrs, reverse=True)
+
+
+def test_what_is_printed(folder: Path) -> None:
+    told = run(*WITH, "--budget", 600, "--ber", "1e-3,1e-2", "--ber", "0", "--copies", 3).stdout
+    for words in (
+        "net.py:small · digits, 40 test images",
+        "8 bits, power-of-two scales, one per channel",
+        "Faults: bit_flip of weights",
+        "are critical",
+        "layer",
+        "sign",
+        "The worst 3 single faults",
+        "Many at once, 3 copies",
+    ):
+        assert words in told
+    rows = [line.split() for line in told.splitlines() if line.strip().startswith(("0.001", "0.01", "0 "))]
+    assert len([r for r in rows if r[0] in ("0", "0.001", "0.01")]) >= 3
+
+
+def test_rate_zero_changes_nothing_and_seeds_repeat(folder: Path) -> None:
+    arguments = (*WITH, "--budget", 300, "--ber", "0,1e-2", "--copies", 3)
+    first, again = numbers(*arguments), numbers(*arguments)
+    assert first == again
+    nothing, some = first["networks"][0]["rates"]
+    assert nothing["ccrs"] == [0, 0, 0]
+    assert max(some["ccrs"]) > 0
+    assert numbers(*arguments, "--seed", 1) != first
+
+
+@pytest.mark.parametrize("form", ["whole", "float32", "bfloat16"])
+def test_clipping_is_compared_on_the_same_faults(folder: Path, form: str) -> None:
+    arguments = (*WITH, "--form", form, "--budget", 400, "--ber", "1e-3", "--copies", 3, "--clip")
+    found = numbers(*arguments)
+    assert [arm["name"] for arm in found["networks"]] == ["as it is", "clipped"]
+    assert sum(found["paired"]) > 100
+    told = run(*arguments).stdout
+    assert "Clipping takes the share of critical single faults from" in told
+    assert "copy by copy" in told
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--site", "activations"),
+        ("--site", "accumulators"),
+        ("--site", "inputs"),
+        ("--fault", "stuck_bit,at=1"),
+        ("--fault", "burst,length=3"),
+        ("--fault", "gaussian,sd=0.3"),
+        ("--fault", "lognormal,sd=0.3"),
+        ("--fault", "stuck,at=max"),
+        ("--fault", "dead", "--site", "neurons"),
+        ("--form", "float16", "--fault", "bit_flip,bits=exponent"),
+        ("--bits", "5", "--scales", "real", "--per", "tensor"),
+    ],
+)
+def test_other_faults_sites_and_forms(folder: Path, options: tuple[str, ...]) -> None:
+    rates = () if "gaussian" in options[1] or "lognormal" in options[1] else ("--ber", "0.01")
+    found = numbers(*WITH, "--budget", 200, "--copies", 2, *rates, *options)
+    arm = found["networks"][0]
+    assert arm["single"]["tried"] >= 1
+    assert len(arm["rates"]) == 1
+    run(*WITH, "--budget", 100, "--copies", 2, *rates, *options, "--report", "page.html")
+    assert (folder / "page.html").stat().st_size > 20_000
+
+
+def test_a_stopped_campaign_goes_on_and_ends_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    arguments = (*WITH, "--budget", 1500, "--margin", 0, "--log", "log.jsonl")
+    whole = numbers(*WITH, "--budget", 1500, "--margin", 0)
+    work = inject.Injection.__iter__
+
+    def halting(self: inject.Injection) -> Iterator[inject.News]:
+        for news in work(self):
+            if news.done >= 700:
+                raise KeyboardInterrupt
+            yield news
+
+    monkeypatch.setattr(inject.Injection, "__iter__", halting)
+    stopped = run(*arguments, "--report", "part.html", code=130)
+    assert "go on with the same command" in stopped.output
+    assert "are critical" in stopped.stdout
+    assert "Stopped before its end" in (folder / "part.html").read_text("utf-8")
+    monkeypatch.setattr(inject.Injection, "__iter__", work)
+    known = (folder / "log.jsonl").stat().st_size
+    assert numbers(*arguments) == whole
+    assert (folder / "log.jsonl").stat().st_size > known
+    told = run(*WITH, "--seed", 3, "--log", "log.jsonl", code=2).output
+    assert "log.jsonl: this is the log of a campaign with another" in told
+
+
+def test_the_page_and_the_command_that_makes_it_again(folder: Path) -> None:
+    from test_report_faults import data_of
+
+    run(*WITH, "--budget", 600, "--ber", "1e-3", "--copies", 2, "--clip", "--report", "a page.html")
+    data = data_of((folder / "a page.html").read_text("utf-8"))
+    assert [arm["name"] for arm in data["arms"]] == ["as it is", "clipped"]
+    assert {layer["name"]: layer["bits"] for layer in data["layers"]} == {"0": 8, "5": 8}
+    assert data["commands"][0].startswith("vilfredo faults net.py:small --weights small.safetensors")
+    assert "--report 'a page.html'" in data["commands"][0]
+    cells = data["arms"][0]["cells"]
+    assert len(cells) == 16
+    assert sum(c["tried"] for c in cells) == data["arms"][0]["tried"]
+    assert [row[0] for row in data["quantisation"]["rows"]] == ["0", "3", "5"]
+    assert data["arms"][0]["channels"]
+    assert data["settings"]["seed"] == 0
+
+
+def test_bad_weights_are_told_by_their_accuracy(folder: Path) -> None:
+    told = run("net.py:ready", *WITH[3:], "--budget", 0).stdout
+    assert "Note: that is hardly better than guessing among 10 classes" in told
+    told = run(*WITH, "--bits", 4, "--per", "tensor", "--budget", 0).stdout
+    assert "deployed" in told

@@ -25,6 +25,7 @@ from vilfredo.report.faults import Clip, FaultReport, Layer, Range, Rate, Rows, 
 from vilfredo.trial import JSON
 from vilfredo.units import show
 
+GUESSING = 0.15  # of what is above chance: below it is said that something may be wrong
 CHANNELS = 15  # that the page lists
 Table = list[list[str]]  # a header and rows
 
@@ -130,9 +131,9 @@ def begun(found: Findings) -> list[str]:
         name = "deployed" if arm is first else "clipped"
         lines.append(f"{name:<13} accuracy {_about(arm.accuracy)} · {_form(found)}")
     outputs = found.subject.data.outputs
-    if found.accuracy.high < 1.5 / outputs:
+    if found.accuracy.value < GUESSING + (1 - GUESSING) / outputs:
         lines.append(
-            f"Note: that is no better than guessing among {outputs} classes; are these the weights, and were "
+            f"Note: that is hardly better than guessing among {outputs} classes; are these the weights, and were "
             "the inputs normalised so in training (--inputs, --mean, --std)?"
         )
     elif first.accuracy.value < found.accuracy.value - 0.05:
@@ -593,7 +594,7 @@ def _rounding(found: Findings) -> Rows:
     drop = (found.accuracy.value - found.arms[0].accuracy.value) * 100
     words = (
         f"As trained {show(found.accuracy.value, 'fraction')} accurate, deployed "
-        f"{show(found.arms[0].accuracy.value, 'fraction')} ({-drop:+.2g} points). Signal to noise is that "
+        f"{show(found.arms[0].accuracy.value, 'fraction')} ({-drop + 0.0:+.2g} points). Signal to noise is that "
         "of a layer's results, with the errors of all layers before it; 6 dB are about one bit."
     )
     return Rows(columns, ["", "", "", "", "", "", "dB"], rows, words)

@@ -177,9 +177,10 @@ function ratesView() {
     const top = Math.max(...values, which === 1 ? Math.max(...ARMS.map(a => a.accuracy[0])) : 0), bottom = zero ? 0 : Math.min(...values);
     const pad = (top - bottom) * 0.06 || 0.02;
     const x = scaleFor(low, high, box.left, width - box.right, { log: true }), y = scaleFor(zero ? 0 : Math.max(0, bottom - pad), Math.min(1, top + pad), height - box.bottom, box.top, { unit: "fraction" });
+    if (new Set(at).size <= 6) x.ticks = () => [...new Set(at)];
     const svg = g("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${name} against ${D.strength}; the table below has the numbers.` }, axes(x, y, { ...box, xUnit: "", yUnit: "fraction", xName: "", yName: "" }), g("text", { x: width - box.right, y: height - 6, "text-anchor": "end", class: "goal-name" }, `${D.strength} →`));
     for (const t of svg.querySelectorAll(".tick text")) { const v = Number(t.textContent); if (v > 0) t.textContent = rateOf(v); }
-    ARMS.forEach((arm, i) => {
+    ARMS.forEach((arm, i) => {  // where they coincide, dashes show both
       const side = k => arm.rates.map(r => [round1(x(r[0])), round1(y(r[which][k]))]);
       const path = list => list.map(p => p.join(" ")).join("L");
       if (which === 1) svg.append(g("line", { class: `clean tone${i}`, x1: box.left, x2: width - box.right, y1: round1(y(arm.accuracy[0])), y2: round1(y(arm.accuracy[0])) }));
