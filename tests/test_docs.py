@@ -30,6 +30,7 @@ PYTHON = (
     "tasks",
     "extending",
     "faults",
+    "prediction",
 )  # pages whose Python blocks are run
 RUN = ["README.md", *(f"docs/{name}.md" for name in PYTHON)]
 

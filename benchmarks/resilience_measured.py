@@ -1,0 +1,168 @@
+"""What the networks of `benchmarks.resilience_prediction` do under faults, and what is known of them before:
+measured once, kept beside their weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmarks.resilience_networks import Trained
+from vilfredo import topology
+from vilfredo.campaign import sites
+from vilfredo.campaign.engine import Engine
+from vilfredo.campaign.injection import Injection
+from vilfredo.campaign.plain import plain
+from vilfredo.data.dataset import Dataset
+from vilfredo.faults.bit_flip import BitFlip
+from vilfredo.nn.deployed import Deployed
+from vilfredo.nn.gains import gains
+from vilfredo.nn.quantize import Scheme, quantize
+from vilfredo.seeds import generator
+
+SCHEMES = ("power_of_two", "real")
+WHEN = ("start", "first", "last")  # before training, after one epoch, at the end
+FAULTS = ("weights_1e-3", "activations_3e-4", "single_activation", "single_weight")
+IMAGES = 100
+SINGLE_IMAGES = 64  # that a single flip in a weight is tried on
+GAIN_IMAGES = 24
+CALIBRATION = 256
+COPIES = {"weights_1e-3": 32, "activations_3e-4": 16}
+# Of single flips, how many are drawn of each bit, from the highest of 8 down: high bits decide. Of an
+# activation each is IMAGES flips, one an inference; of a weight each is one flip, tried on all images.
+DRAWS = {"single_activation": (20, 16, 12, 6, 4, 2, 2, 2), "single_weight": (120, 90, 60, 30, 10, 6, 4, 4)}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one network in one scheme: `ccr` by fault, from all draws, the even and the odd ones; accuracies on
+    the images without faults; `features` by when the weights are from ("topology": none); seconds by part."""
+
+    space: str
+    number: int
+    scheme: str
+    accuracy: float
+    float_accuracy: float
+    ccr: dict[str, tuple[float, float, float]]
+    features: dict[str, dict[str, float]]
+    indices: dict[str, float]
+    seconds: dict[str, float]
+
+
+def measured(network: Trained, samples: Dataset, folder: Path) -> list[Measured]:
+    """The network in both schemes, from the folder or measured."""
+    path = folder / f"{network.space}_{network.number}.json"
+    if not path.exists():
+        found = [measure(network, samples, scheme) for scheme in SCHEMES]
+        path.write_text(json.dumps([asdict(one) for one in found]))
+    return [Measured(**one) for one in json.loads(path.read_text())]
+
+
+def measure(network: Trained, samples: Dataset, scheme: str) -> Measured:
+    shape = (1, -1, 1, 1)
+    mean, std = (torch.from_numpy(a).reshape(shape) for a in (samples.mean, samples.std))
+    calibration = (torch.from_numpy(samples.train.x[:CALIBRATION]).float() - mean) / std
+    images = (torch.from_numpy(samples.validation.x[:IMAGES]).float() - mean) / std
+    seconds: dict[str, float] = {}
+    features: dict[str, dict[str, float]] = {}
+
+    began = time.perf_counter()
+    settings = {**network.design.training, "scales": scheme}
+    features["topology"] = topology.features(network.design.architecture, settings)
+    seconds["topology"] = time.perf_counter() - began
+    for when in WHEN:
+        model = network.model(when)
+        if when == "start":
+            normalised(model, calibration)
+        deployed = quantize(model, calibration, Scheme(scales=scheme))  # type: ignore[arg-type]
+        began = time.perf_counter()
+        features[when] = gains(deployed, deployed.encode(images[:GAIN_IMAGES]))
+        seconds["gains"] = time.perf_counter() - began
+    with torch.no_grad():
+        float_classes = model(images).argmax(dim=1).numpy()
+    x, answers = deployed.encode(images), samples.validation.y[:IMAGES]
+    ccr = {}
+    for fault in FAULTS:
+        began = time.perf_counter()
+        rng = generator(network.number, "resilience_prediction", network.space, fault)
+        shares = together(deployed, x, fault, rng) if fault in COPIES else alone(deployed, x, fault, rng)
+        ccr[fault] = (float(shares.mean()), float(shares[::2].mean()), float(shares[1::2].mean()))
+        seconds[fault] = time.perf_counter() - began
+    golden = classes(deployed, x, Injection(()))
+    return Measured(
+        space=network.space,
+        number=network.number,
+        scheme=scheme,
+        accuracy=float((golden == answers).mean()),
+        float_accuracy=float((float_classes == answers).mean()),
+        ccr=ccr,
+        features=features,
+        indices=topology.indices(network.design.architecture),
+        seconds=seconds,
+    )
+
+
+def normalised(model: nn.Module, x: Tensor) -> None:
+    """Give batch norms that were never trained the means and variances of these inputs."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    model.train()
+    with torch.no_grad():
+        model(x)
+    model.eval()
+
+
+def classes(network: Deployed, x: Tensor, injection: Injection) -> np.ndarray[Any, Any]:
+    return plain(network, x, injection).argmax(dim=1).numpy()
+
+
+def together(network: Deployed, x: Tensor, fault: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """The classification change rate of each copy (copies,) with faults everywhere at their rate."""
+    site, rate = fault.split("_")
+    flips = BitFlip(rate=float(rate), site=site)  # type: ignore[arg-type]
+    golden = classes(network, x, Injection(()))
+    drawn = (sites.drawn(network, [flips], rng, len(x)) for _ in range(COPIES[fault]))
+    return np.array([(classes(network, x, injection) != golden).mean() for injection in drawn])
+
+
+def alone(network: Deployed, x: Tensor, fault: str, rng: np.random.Generator) -> np.ndarray[Any, Any]:
+    """Classification change rates (2,) of single flips at random places and bits, from the even and the odd
+    draws; strata of bits weigh by how many places they have."""
+    weights = fault == "single_weight"
+    flip = BitFlip(rate=0.0, site="weights" if weights else "activations")
+    population = sites.strata(network, flip)
+    x = x[:SINGLE_IMAGES] if weights else x
+    total = sum(stratum.size for stratum in population)
+    injections: list[Injection] = []
+    labels: list[int] = []
+    shares: list[float] = []
+    for group, of_bit in enumerate(by_bit(population, len(DRAWS[fault]))):
+        shares.append(sum(stratum.size for stratum in of_bit) / total)
+        for _ in range(max(DRAWS[fault][group], 2) if of_bit else 0):
+            injections.append(sites.several(of_bit, flip, 1, rng, 0, None if weights else len(x)))
+            labels.append(group)
+    engine = Engine(network, x)
+    changed = (np.stack(list(engine.classes_under(injections))) != np.asarray(engine.classes)).mean(axis=1)
+    halves = [0.0, 0.0]
+    for group, share in enumerate(shares):
+        draws = changed[np.array(labels) == group]
+        for half in (0, 1):
+            halves[half] += share * float(draws[half::2].mean()) if len(draws) else 0.0
+    return np.array(halves)
+
+
+def by_bit(population: Iterable[sites.Stratum], groups: int) -> list[Sequence[sites.Stratum]]:
+    """Strata of the highest of 8 bits first; wider codes (the output's) go with the highest."""
+    found: list[list[sites.Stratum]] = [[] for _ in range(groups)]
+    for stratum in population:
+        found[max(groups - 1 - stratum.bit, 0)].append(stratum)
+    return list(found)
