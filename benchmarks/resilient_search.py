@@ -104,12 +104,12 @@ class Plan:
     """How much is measured. Copies and images are counts by fault."""
 
     seeds: int = 3
-    trials: int = 60
+    trials: int = 40
     search_epochs: int = 3
-    finalists: int = 6
-    weight_copies: int = 40
+    finalists: int = 4
+    weight_copies: int = 24
     weight_images: int = 250
-    activation_copies: int = 3
+    activation_copies: int = 2
     activation_images: int = 1_000
     weight_clip: float = 0.1
 
