@@ -29,6 +29,7 @@ PYTHON = (
     "processors",
     "tasks",
     "extending",
+    "quantization",
     "faults",
     "prediction",
 )  # pages whose Python blocks are run
