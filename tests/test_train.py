@@ -18,7 +18,7 @@ from vilfredo import artifacts
 from vilfredo.architecture import Layer, assemble
 from vilfredo.data import digits
 from vilfredo.nn.build import build
-from vilfredo.nn.train import SHIFT, Augment, Data, Recipe, Scale, augmented, restore, train
+from vilfredo.nn.train import SHIFT, Augment, Data, Recipe, Scale, Teacher, augmented, restore, train
 from vilfredo.protocols import Snapshot
 
 
@@ -143,6 +143,80 @@ def test_the_checkpoint_is_a_copy_and_cannot_be_taken_too_late() -> None:
         first.checkpoint()
 
 
+# -- clipped weights, and a teacher ---------------------------------------------------------------------
+
+
+def test_clipped_weights_stay_within_their_limit() -> None:
+    limited, free = small(), small()
+    run(limited, Recipe("adam", lr=0.01, batch_size=32, weight_clip=0.05), epochs=2)
+    run(free, Recipe("adam", lr=0.01, batch_size=32), epochs=2)
+    for index in (0, 6):  # the convolution and the dense layer, but no batch norm
+        assert float(limited.layers[index].weight.detach().abs().max()) == pytest.approx(0.05)  # type: ignore[index, union-attr]
+        assert float(free.layers[index].weight.detach().abs().max()) > 0.1  # type: ignore[index, union-attr]
+    assert float(limited.layers[1].weight.detach().abs().max()) > 0.5  # type: ignore[index, union-attr]
+
+
+@pytest.fixture(scope="module")
+def master() -> nn.Module:
+    model = decent()
+    run(model, Recipe("adam", lr=0.005, batch_size=32), epochs=4, parts=parts(600, 80))
+    return model.eval()
+
+
+def test_a_student_comes_nearer_to_its_teacher(master: nn.Module) -> None:
+    data, _, scale = parts(200, 80)
+    before = {name: tensor.clone() for name, tensor in master.state_dict().items()}
+
+    def apart(teacher: Teacher | None) -> float:
+        student = small()
+        run(student, Recipe("adam", lr=0.005, batch_size=32), teacher=teacher)
+        with torch.no_grad():
+            asked = scale(data.x)
+            return float((student.eval()(asked).softmax(1) - master(asked).softmax(1)).abs().mean())
+
+    assert apart(Teacher(master, 0.9)) < 0.9 * apart(None)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in master.state_dict().items())
+    assert not master.training
+
+
+def test_the_loss_that_is_told_is_that_of_the_right_answers(master: nn.Module) -> None:
+    """A weight of 0 is no teacher at all."""
+    alone, _ = run(small(), RECIPES[0], epochs=2)
+    taught, _ = run(small(), RECIPES[0], epochs=2, teacher=Teacher(master, 0.0))
+    assert [s.metrics for s in alone] == [s.metrics for s in taught]
+
+
+def test_the_loss_of_a_teacher_is_hintons() -> None:
+    teacher = Teacher(nn.Identity(), weight=0.25, temperature=2.0)
+    answers, outputs = torch.tensor([[2.0, 0.0, -2.0]]), torch.tensor([[0.0, 1.0, 0.0]])
+    p, q = (answers / 2).softmax(1), (outputs / 2).softmax(1)
+    expected = 0.75 * 3.0 + 0.25 * 4 * float((p * (p.log() - q.log())).sum())
+    assert float(teacher("classification", answers, outputs, torch.tensor(3.0))) == pytest.approx(expected)
+    expected = 0.75 * 3.0 + 0.25 * float((answers - outputs).square().mean())
+    assert float(teacher("regression", answers, outputs, torch.tensor(3.0))) == pytest.approx(expected)
+    for wrong in ({"weight": 1.5}, {"temperature": 0.0}):
+        with pytest.raises(ValueError, match="it must be"):
+            Teacher(nn.Identity(), **wrong)
+
+
+@pytest.mark.parametrize("augment", ["none", "flip_shift"])
+def test_with_a_teacher_and_clipped_weights_four_epochs_are_two_and_two_more(
+    master: nn.Module, augment: Augment
+) -> None:
+    recipe = Recipe("adam", batch_size=32, weight_clip=0.3)
+    whole, marks = run(small(), recipe, augment=augment, teacher=Teacher(master))
+    _, first = run(small(), recipe, augment=augment, until=2, teacher=Teacher(master))
+    again = {"resume": first[-1], "teacher": Teacher(master)}
+    resumed, rest = run(small(seed=5), recipe, augment=augment, **again)
+    assert [s.metrics for s in resumed] == [s.metrics for s in whole[2:]]
+    assert all(same(a, b) for a, b in zip(marks, first + rest, strict=True))
+
+
+def test_what_others_put_into_a_checkpoint_is_not_looked_at() -> None:
+    _, marks = run(small(), RECIPES[0], epochs=1)
+    assert restore(small(seed=5), {**marks[-1], "vilfredo/genome": np.zeros(3, dtype=np.uint8)}) == 1
+
+
 def test_a_small_network_learns_the_digits() -> None:
     shots, _ = run(decent(), Recipe(batch_size=32), epochs=8, parts=parts())
     assert shots[-1].metrics["val_accuracy"] > 0.95
@@ -242,6 +316,7 @@ def test_tables_are_not_augmented() -> None:
         ({"lr": True}, "lr is True"),
         ({"momentum": 1.0}, "momentum is 1.0"),
         ({"weight_decay": -1}, "weight_decay is -1"),
+        ({"weight_clip": -0.1}, "weight_clip is -0.1; it must be a number from 0"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"batch_size": 1.5}, "batch_size is 1.5"),
     ],
