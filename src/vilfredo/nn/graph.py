@@ -75,7 +75,7 @@ def trace(model: nn.Module, input_shape: Sequence[int]) -> Traced:
             stack.enter_context(follow)
             given = model(x)
             stack.close()
-            repeated = model(x)
+            repeated = given if x.is_meta else model(x)
     except Untraceable:
         raise
     except Exception as problem:
@@ -208,7 +208,10 @@ class _Follow(TorchFunctionMode):
                 f"{self.where() or 'the model'} looks at its data while it runs (control flow or a number "
                 "made of a tensor), so it has no fixed graph; replace that by layers"
             )
-        given = func(*args, **kwargs)
+        if name == "batch_norm" and args[0].is_meta:  # torch takes 5 ms for that
+            given = torch.empty_like(args[0])
+        else:
+            given = func(*args, **kwargs)
         made = [t for t in tree_leaves(given) if isinstance(t, Tensor)]
         if not made:
             return given  # a shape, a type, a device
