@@ -169,10 +169,11 @@ def test_a_student_comes_nearer_to_its_teacher(master: nn.Module) -> None:
 
     def apart(teacher: Teacher | None) -> float:
         student = small()
-        run(student, Recipe("adam", lr=0.005, batch_size=32), teacher=teacher)
+        run(student, Recipe("adam", lr=0.01, batch_size=32), epochs=8, teacher=teacher)
         with torch.no_grad():
             asked = scale(data.x)
-            return float((student.eval()(asked).softmax(1) - master(asked).softmax(1)).abs().mean())
+            mine, its = student.eval()(asked) / 4, master(asked) / 4
+            return float((mine.softmax(1) - its.softmax(1)).abs().mean())
 
     assert apart(Teacher(master, 0.9)) < 0.9 * apart(None)
     assert all(torch.equal(tensor, before[name]) for name, tensor in master.state_dict().items())
