@@ -15,11 +15,13 @@ Arrays that can be hit, by `Fault.site`:
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -222,19 +224,38 @@ def _hit(
 ) -> Hit:
     """Single faults of one stratum, each with its own random numbers."""
     at = np.asarray(index, np.int64)
-    details = [
-        fault.details(
-            np.full(stratum.extent, stratum.bit, np.int64),
-            stratum.codes,
-            seeds.generator(seed, "single", stratum.name, stratum.site, int(i), stratum.bit),
-        )
-        for i in at
-    ]
-    flat = (at[:, None] * stratum.extent + np.arange(stratum.extent)).reshape(-1)
+    certain = _certain(fault, stratum.codes, stratum.bit, stratum.extent)
+    if certain is not None:
+        details = np.tile(certain, len(at))
+    else:
+        bits = np.full(stratum.extent, stratum.bit, np.int64)
+        path = ("single", stratum.name, stratum.site)
+        rngs = (seeds.generator(seed, *path, int(i), stratum.bit) for i in at)
+        details = np.concatenate([fault.details(bits, stratum.codes, rng) for rng in rngs])
+    flat = at
+    if stratum.extent > 1:
+        flat = (at[:, None] * stratum.extent + np.arange(stratum.extent)).reshape(-1)
     when = None
     if image is not None:
         when = np.repeat(np.broadcast_to(np.asarray(image, np.int64), at.shape), stratum.extent)
-    return Hit(fault, stratum.step, stratum.site, flat, np.concatenate(details), when)
+    return Hit(fault, stratum.step, stratum.site, flat, details, when)
+
+
+def _certain(fault: Fault, codes: Codes, bit: int, extent: int) -> NDArray[Any] | None:
+    """The details of a single fault if there is no chance in them, which saves a generator for each."""
+    try:
+        hash(fault)
+    except TypeError:  # somebody's own
+        return None
+    return _asked(fault, codes, bit, extent)  # type: ignore[arg-type]
+
+
+@functools.lru_cache(maxsize=4096)
+def _asked(fault: Fault, codes: Codes, bit: int, extent: int) -> NDArray[Any] | None:
+    rng = np.random.Generator(np.random.PCG64(0))
+    before = rng.bit_generator.state
+    detail = fault.details(np.full(extent, bit, np.int64), codes, rng)
+    return detail if rng.bit_generator.state == before else None
 
 
 def drawn(
