@@ -70,15 +70,16 @@ def from_entries(row: Ints, index: Ints, code: NDArray[np.float32]) -> Change | 
     """A change from entries (m,) with the number of the row that each is of; each place once."""
     if not len(row):
         return None
-    order = np.argsort(row, kind="stable")
-    row = row[order]
-    first = np.flatnonzero(np.diff(row, prepend=-1))
-    start = np.append(first, len(row))
-    return Change(row[first], Entries(start, index[order].astype(np.int32), code[order]))
+    if (row[1:] < row[:-1]).any():
+        order = np.argsort(row, kind="stable")
+        row, index, code = row[order], index[order], code[order]
+    first = np.append(0, np.flatnonzero(row[1:] != row[:-1]) + 1)
+    return Change(row[first], Entries(np.append(first, len(row)), index.astype(np.int32), code))
 
 
 def joined(parts: list[Change]) -> Change | None:
-    """One change of what several say of different rows. All are of entries, or all whole."""
+    """One change of what several say of different places. All are of entries, or all whole and of different
+    rows."""
     if len(parts) < 2:
         return parts[0] if parts else None
     rows = np.concatenate([p.rows for p in parts])
@@ -86,7 +87,13 @@ def joined(parts: list[Change]) -> Change | None:
     tensors = [p.codes for p in parts if isinstance(p.codes, Tensor)]
     if tensors:
         return Change(rows[order], torch.cat(tensors)[torch.from_numpy(order)])
-    row = np.concatenate([p.rows[p.codes.row] for p in parts if isinstance(p.codes, Entries)])
-    index = np.concatenate([p.codes.index for p in parts if isinstance(p.codes, Entries)])
-    code = np.concatenate([p.codes.code for p in parts if isinstance(p.codes, Entries)])
-    return from_entries(row, index, code)
+    entries = [p.codes for p in parts if isinstance(p.codes, Entries)]
+    ends = np.cumsum([len(e.index) for e in entries])
+    begin = np.concatenate([e.start[:-1] + end - len(e.index) for e, end in zip(entries, ends, strict=True)])
+    count = np.concatenate([np.diff(e.start) for e in entries])[order]
+    start = np.concatenate([[0], np.cumsum(count)])
+    taken = np.repeat(begin[order] - start[:-1], count) + np.arange(start[-1])
+    index = np.concatenate([e.index for e in entries])[taken]
+    code = np.concatenate([e.code for e in entries])[taken]
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    return Change(rows[order][first], Entries(np.append(start[first], start[-1]), index, code))

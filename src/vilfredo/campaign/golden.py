@@ -28,6 +28,8 @@ class Golden:
         self.sums: list[Tensor] = []
         self._codes: list[Tensor] = []
         self._linear: dict[int, Linear | None] = {}
+        self._windows: dict[int, tuple[kernels.Geometry, kernels.Reach]] = {}
+        self._centred: dict[tuple[int, int], NDArray[np.float32]] = {}
         with torch.no_grad():
             for step in network.steps:
                 total = sums(step, [self.codes(i) for i in step.inputs]).contiguous()
@@ -59,6 +61,22 @@ class Golden:
     def zero(self, step: int) -> int:
         return self.network.input_zero if step == INPUT else self.network.steps[step].zero
 
+    def centred(self, step: int, zero: int) -> NDArray[np.float32]:
+        """Codes less their zero point, (n, …)."""
+        if not zero:
+            return self.codes(step).numpy()
+        if (step, zero) not in self._centred:
+            self._centred[step, zero] = (self.codes(step) - zero).numpy()
+        return self._centred[step, zero]
+
+    def window(self, number: int) -> tuple[kernels.Geometry, kernels.Reach]:
+        """How a step moves over its input."""
+        if number not in self._windows:
+            step = self.network.steps[number]
+            g = geometry(step, tuple(self.codes(step.inputs[0]).shape[1:]))
+            self._windows[number] = g, reached(g)
+        return self._windows[number]
+
     def linear(self, number: int) -> Linear | None:
         """The step as a sum of its inputs' changes; None if it is not one, or not in whole numbers."""
         if number not in self._linear:
@@ -71,7 +89,8 @@ class Linear:
     """A step that adds up, as a convolution in groups: what `kernels.spread` and `kernels.weigh` need."""
 
     geometry: kernels.Geometry
-    weight: kernels.Floats  # (C, places in the kernel, O / groups)
+    reach: kernels.Reach
+    factor: kernels.Floats  # (C, places in the kernel, O / groups): the weight
     sums: kernels.Floats  # (n, O, P)
     finish: kernels.Finish
     codes: NDArray[np.float32]  # (n, O, P)
@@ -80,28 +99,45 @@ class Linear:
     factors: tuple[float, ...]  # by which each input's changes are multiplied
 
     @cached_property
-    def planes(self) -> tuple[kernels.Floats, kernels.Floats]:
-        """How far each sum can fall and rise before its code changes, (n, O, P) both."""
-        down = np.empty(self.sums.shape, self.weight.dtype)
-        up = np.empty(self.sums.shape, self.weight.dtype)
-        if self.finish.plain:
-            down[:], up[:] = 0, 0
-        else:
-            kernels.slack(self.sums, self.codes, self.least, self.low, down, up)
+    def width(self) -> int:
+        """How many channels of a group lie beside each other in `pixels` and `weight`: a multiple of 16,
+        unless that is much more than there are."""
+        each = self.geometry.filters // self.geometry.groups
+        return each if each < 8 else math.ceil(each / 16) * 16
+
+    @cached_property
+    def planes(self) -> tuple[kernels.Shorts, kernels.Shorts]:
+        """How far each sum can fall and rise before its code may change, flat (n, O, P), with 16 more at the
+        end."""
+        size = self.sums.size
+        down, up = np.zeros(size + 16, np.int16), np.zeros(size + 16, np.int16)
+        shape = self.sums.shape
+        if not self.finish.plain:
+            lower, upper = down[:size].reshape(shape), up[:size].reshape(shape)
+            kernels.slack(self.sums, self.codes, self.least, self.low, lower, upper)
         return down, up
 
     @cached_property
-    def pixels(self) -> tuple[kernels.Floats, kernels.Floats]:
-        """The same (n, groups · P, O / groups)."""
+    def pixels(self) -> tuple[kernels.Shorts, kernels.Shorts]:
+        """The same, flat (n, groups · P, width)."""
         n, filters, pixels = self.sums.shape
         groups = self.geometry.groups
 
-        def turned(t: kernels.Floats) -> kernels.Floats:
-            grouped = t.reshape(n, groups, filters // groups, pixels).swapaxes(2, 3)
-            return np.ascontiguousarray(grouped).reshape(n, groups * pixels, filters // groups)
+        def turned(t: kernels.Shorts) -> kernels.Shorts:
+            grouped = t[: self.sums.size].reshape(n, groups, filters // groups, pixels)
+            wide = np.zeros((n, groups, pixels, self.width), np.int16)
+            wide[..., : filters // groups] = grouped.swapaxes(2, 3)
+            return wide.reshape(-1)
 
         down, up = self.planes
         return turned(down), turned(up)
+
+    @cached_property
+    def weight(self) -> kernels.Floats:
+        """Flat (C, places in the kernel, width)."""
+        wide = np.zeros((*self.factor.shape[:2], self.width), self.factor.dtype)
+        wide[..., : self.factor.shape[2]] = self.factor
+        return wide.reshape(-1)
 
 
 def geometry(step: Step, arriving: tuple[int, ...]) -> kernels.Geometry:
@@ -124,7 +160,33 @@ def geometry(step: Step, arriving: tuple[int, ...]) -> kernels.Geometry:
     return kernels.Geometry._make(sizes)
 
 
-def reach(codes: Codes) -> int:
+def reached(g: kernels.Geometry) -> kernels.Reach:
+    """Who adds to whom."""
+
+    def along(
+        size: int, kernel: int, stride: int, pad: int, dilation: int, out: int
+    ) -> list[NDArray[np.int64]]:
+        """Input, output and place in the kernel of all that meet along one axis."""
+        there, place = (t.reshape(-1) for t in np.meshgrid(np.arange(out), np.arange(kernel), indexing="ij"))
+        here = there * stride - pad + place * dilation
+        inside = (here >= 0) & (here < size)
+        return [here[inside], there[inside], place[inside]]
+
+    down = along(g.height, g.kernel_height, g.stride_y, g.pad_y, g.dilation_y, g.out_height)
+    across = along(g.width, g.kernel_width, g.stride_x, g.pad_x, g.dilation_x, g.out_width)
+    widths = (g.width, g.out_width, g.kernel_width)
+    source, pixel, place = (
+        (a[:, None] * w + b[None, :]).reshape(-1) for a, b, w in zip(down, across, widths, strict=True)
+    )
+    order = np.argsort(source, kind="stable")
+    start = np.searchsorted(source[order], np.arange(g.height * g.width + 1))
+    back = np.argsort(pixel, kind="stable")
+    first = np.searchsorted(pixel[back], np.arange(g.out_height * g.out_width + 1))
+    tables = (start, pixel[order], place[order], first, source[back])
+    return kernels.Reach._make(t.astype(np.int32) for t in tables)
+
+
+def extent(codes: Codes) -> int:
     """The greatest difference between two codes."""
     low, high = span(codes)
     return high - low
@@ -140,7 +202,7 @@ def _linear(golden: Golden, number: int) -> Linear | None:
         return None
     if step.shares is not None or not isinstance(step.finish, Rescale | None):
         return None
-    g = geometry(step, tuple(golden.codes(step.inputs[0]).shape[1:]))
+    g, reach = golden.window(number)
     weight: kernels.Floats = np.ones((g.channels, g.kernel_height * g.kernel_width, 1), np.float32)
     if step.weight is not None:
         weight = step.weight.numpy().reshape(g.groups, g.filters // g.groups, g.channels // g.groups, -1)
@@ -151,7 +213,7 @@ def _linear(golden: Golden, number: int) -> Linear | None:
         np.abs(weight).reshape(g.groups, -1, g.filters // g.groups).sum(axis=1, dtype=np.float64).max()
     )
     top = per_filter * sum(
-        abs(f) * reach(golden.stored(i)) for f, i in zip(factors, step.inputs, strict=True)
+        abs(f) * extent(golden.stored(i)) for f, i in zip(factors, step.inputs, strict=True)
     )
     kind = np.float32 if top < _EXACT / 2 else np.float64
     total = golden.sums[number]
@@ -162,6 +224,7 @@ def _linear(golden: Golden, number: int) -> Linear | None:
     finish, least = made
     return Linear(
         g,
+        reach,
         np.ascontiguousarray(weight, kind),
         total.reshape(shape).numpy(),
         finish,

@@ -8,18 +8,24 @@ hold all of them (`golden.Linear`), so the order of additions does not matter.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-compiled = importlib.util.find_spec("numba") is not None  # if not, the engine computes whole layers, in torch
+try:
+    from vilfredo.campaign.lanes import WIDTH, add_product, beyond, clear, first
+
+    compiled = True
+except ModuleNotFoundError:  # without Numba the engine computes whole layers, in torch
+    compiled = False
+
 
 Floats = NDArray[Any]  # float32 or float64
 Ints = NDArray[np.int64]
 Places = NDArray[np.int32]
+Shorts = NDArray[np.int16]
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -53,6 +59,18 @@ class Geometry(NamedTuple):
     dilation_y: int
     dilation_x: int
     groups: int
+
+
+class Reach(NamedTuple):
+    """Which pixels of the output a pixel p of the input is added to, `start[p]` to `start[p + 1]` of `pixel`,
+    and through which place in the kernel; and by pixel q of the output the other way round, `source[first[q]]`
+    to `source[first[q + 1]]`."""
+
+    start: Places
+    pixel: Places
+    place: Places
+    first: Places
+    source: Places
 
 
 class Finish(NamedTuple):
@@ -92,20 +110,20 @@ def code(finish: Finish, total: float, channel: int) -> float:
 
 
 @jit
-def slack(sums: Floats, codes: Floats, least: Floats, low: int, down: Floats, up: Floats) -> None:
-    """How far each sum (n, O, P) can fall and rise before its code changes; `least` (O, codes + 1) has the
-    least sum of each code from `low` on, the first −∞ and one more at the end, ∞."""
+def slack(sums: Floats, codes: Floats, least: Floats, low: int, down: Shorts, up: Shorts) -> None:
+    """How far each sum (n, O, P) can fall and rise before its code changes, or 2^15 where it is further;
+    `least` (O, codes + 1) has the least sum of each code from `low` on, the first −∞ and one more, ∞."""
     for i in range(sums.shape[0]):
         for o in range(sums.shape[1]):
             for p in range(sums.shape[2]):
                 at = int(codes[i, o, p]) - low
-                down[i, o, p] = least[o, at] - sums[i, o, p]
-                up[i, o, p] = least[o, at + 1] - 1 - sums[i, o, p]
+                down[i, o, p] = int(max(least[o, at] - sums[i, o, p], -32768.0))
+                up[i, o, p] = int(min(least[o, at + 1] - 1 - sums[i, o, p], 32767.0))
 
 
 @jit
 def spread(
-    first: int,
+    begin: int,
     image: Ints,
     start: Ints,
     index: Places,
@@ -113,12 +131,14 @@ def spread(
     chosen: Ints,
     faulty: Faulty,
     x: Floats,
-    zero: float,
     g: Geometry,
+    reach: Reach,
+    width: int,
     weight: Floats,
-    down: Floats,
-    up: Floats,
+    down: Shorts,
+    up: Shorts,
     sums: Floats,
+    codes: Floats,
     finish: Finish,
     total: Floats,
     mark: NDArray[np.bool_],
@@ -129,43 +149,40 @@ def spread(
 ) -> int:
     """What entries (position, `delta`) of the input change of the output, and what faulty weights do.
 
-    `weight` is (C, places in the kernel, O / groups), `down` and `up` (n, groups · P, O / groups), `sums`
-    (n, O, P). `chosen` (r,) is each row's set of hits or −1; `x` (n, C, H, W) are the input's golden codes.
-    `total` (groups · P, O / groups) and `mark` are zero before and after.
+    Channels of a group lie beside each other, `width` of them, a multiple of 16, or else O / groups:
+    `weight` is (C, places in the kernel, width), `down` and `up` (n, groups · P, width), all of them flat.
+    `sums` and `codes` (n, O, P) are the golden ones. `chosen` (r,) is each row's set of hits or −1; `x` (n, C,
+    H, W) are the input's golden codes less their zero point. `total` (groups · P · width) and `mark` are zero before and after.
     """
     pixels = g.out_height * g.out_width
     area = g.height * g.width
+    places = g.kernel_height * g.kernel_width
     fan_in = g.channels // g.groups
     fan_out = g.filters // g.groups
-    done = out_start[first]
-    for r in range(first, len(image)):
+    wide = width % WIDTH == 0
+    done = out_start[begin]
+    for r in range(begin, len(image)):
         if done + g.filters * pixels > len(out_index):
             return r
+        i = image[r]
         count = 0
         for e in range(start[r], start[r + 1]):
             c = index[e] // area
-            y = (index[e] - c * area) // g.width
-            px = index[e] - c * area - y * g.width
-            base = (c // fan_in) * pixels
-            d = delta[e]
-            for ky in range(g.kernel_height):
-                oy = y + g.pad_y - ky * g.dilation_y
-                if oy < 0 or oy % g.stride_y != 0 or oy // g.stride_y >= g.out_height:
-                    continue
-                oy //= g.stride_y
-                for kx in range(g.kernel_width):
-                    ox = px + g.pad_x - kx * g.dilation_x
-                    if ox < 0 or ox % g.stride_x != 0 or ox // g.stride_x >= g.out_width:
-                        continue
-                    q = base + oy * g.out_width + ox // g.stride_x
-                    if not mark[q]:
-                        mark[q] = True
-                        touched[count] = q
-                        count += 1
-                    row = total[q]
-                    w = weight[c, ky * g.kernel_width + kx]
-                    for o in range(fan_out):
-                        row[o] += d * w[o]
+            base = c // fan_in * pixels
+            pixel = index[e] - c * area
+            for k in range(reach.start[pixel], reach.start[pixel + 1]):
+                q = base + reach.pixel[k]
+                if not mark[q]:
+                    mark[q] = True
+                    touched[count] = q
+                    count += 1
+                w = (c * places + reach.place[k]) * width
+                if wide:
+                    for o in range(0, width, WIDTH):
+                        add_product(total, q * width + o, weight, w + o, delta[e])
+                else:
+                    for o in range(width):
+                        total[q * width + o] += delta[e] * weight[w + o]
         if chosen[r] >= 0:
             for h in range(faulty.first[chosen[r]], faulty.first[chosen[r] + 1]):
                 group, o = faulty.channel[h] // fan_out, faulty.channel[h] % fan_out
@@ -187,77 +204,83 @@ def spread(
                                 mark[q] = True
                                 touched[count] = q
                                 count += 1
-                            total[q, o] += faulty.change[k] * (x[image[r], c, y, px] - zero)
+                            total[q * width + o] += faulty.change[k] * x[i, c, y, px]
+                    place = faulty.row[k] * g.kernel_width + faulty.column[k]
                     for e in range(start[r], start[r + 1]):
-                        if index[e] // area != c:
+                        pixel = index[e] - c * area
+                        if pixel < 0 or pixel >= area:
                             continue
-                        y = (index[e] - c * area) // g.width - shift_y
-                        px = index[e] % g.width - shift_x
-                        if y < 0 or y % g.stride_y != 0 or y // g.stride_y >= g.out_height:
-                            continue
-                        if px < 0 or px % g.stride_x != 0 or px // g.stride_x >= g.out_width:
-                            continue
-                        q = base + y // g.stride_y * g.out_width + px // g.stride_x
-                        if not mark[q]:
-                            mark[q] = True
-                            touched[count] = q
-                            count += 1
-                        total[q, o] += faulty.change[k] * delta[e]
+                        for m in range(reach.start[pixel], reach.start[pixel + 1]):
+                            if reach.place[m] != place:
+                                continue
+                            q = base + reach.pixel[m]
+                            if not mark[q]:
+                                mark[q] = True
+                                touched[count] = q
+                                count += 1
+                            total[q * width + o] += faulty.change[k] * delta[e]
         for t in range(count):
             q = touched[t]
             mark[q] = False
-            row = total[q]
-            lower, upper = down[image[r], q], up[image[r], q]
-            beyond = 0
-            for o in range(fan_out):
-                beyond += (row[o] < lower[o]) | (row[o] > upper[o])
-            if beyond:
-                p = q % pixels
-                channel = q // pixels * fan_out
-                for o in range(fan_out):
-                    if row[o] < lower[o] or row[o] > upper[o]:
-                        out_index[done] = (channel + o) * pixels + p
-                        out_code[done] = code(
-                            finish, float(sums[image[r], channel + o, p]) + row[o], channel + o
-                        )
-                        done += 1
-            row[:] = 0
+            channel = q // pixels * fan_out
+            p = q % pixels
+            here = (i * g.groups * pixels + q) * width
+            if wide:
+                for o in range(0, width, WIDTH):
+                    mask = beyond(total, q * width + o, down, up, here + o)
+                    while mask:
+                        filter_ = channel + o + first(mask)
+                        mask &= mask - 1
+                        total_ = float(sums[i, filter_, p]) + total[q * width + filter_ - channel]
+                        out_code[done] = code(finish, total_, filter_)
+                        out_index[done] = filter_ * pixels + p
+                        done += out_code[done] != codes[i, filter_, p]
+                    clear(total, q * width + o)
+            else:
+                for o in range(width):
+                    there = total[q * width + o]
+                    if there < down[here + o] or there > up[here + o]:
+                        filter_ = channel + o
+                        out_code[done] = code(finish, float(sums[i, filter_, p]) + there, filter_)
+                        out_index[done] = filter_ * pixels + p
+                        done += out_code[done] != codes[i, filter_, p]
+                    total[q * width + o] = 0
         out_start[r + 1] = done
     return len(image)
 
 
 @jit
 def weigh(
-    first: int,
+    begin: int,
     image: Ints,
     chosen: Ints,
     faulty: Faulty,
     x: Floats,
-    zero: float,
     g: Geometry,
-    down: Floats,
-    up: Floats,
+    down: Shorts,
+    up: Shorts,
     sums: Floats,
+    codes: Floats,
     finish: Finish,
     total: Floats,
     out_start: Ints,
     out_index: Places,
     out_code: Floats,
 ) -> int:
-    """What faulty weights alone change of the output; `down`, `up` and `sums` are (n, O, P), `total` (P,)."""
+    """What faulty weights alone change of the output; `sums` and `codes` are (n, O, P), `down` and `up` the
+    same, flat with 16 more at the end, `total` has P rounded up to a multiple of 16."""
     pixels = g.out_height * g.out_width
     fan_in = g.channels // g.groups
     fan_out = g.filters // g.groups
-    done = out_start[first]
-    for r in range(first, len(image)):
+    done = out_start[begin]
+    for r in range(begin, len(image)):
         if done + g.filters * pixels > len(out_index):
             return r
         i = image[r]
         for h in range(faulty.first[chosen[r]], faulty.first[chosen[r] + 1]):
             o = faulty.channel[h]
-            total[:] = 0
             for k in range(faulty.hits[h], faulty.hits[h + 1]):
-                plane = x[i, o // fan_out * fan_in + faulty.source[k]]
+                c = o // fan_out * fan_in + faulty.source[k]
                 change = faulty.change[k]
                 shift_y = faulty.row[k] * g.dilation_y - g.pad_y
                 shift_x = faulty.column[k] * g.dilation_x - g.pad_x
@@ -267,31 +290,33 @@ def weigh(
                     y = oy * g.stride_y + shift_y
                     if y < 0 or y >= g.height:
                         continue
-                    row = plane[y]
-                    base = oy * g.out_width
+                    sums_ = total[oy * g.out_width + left : oy * g.out_width + right]
+                    codes_ = x[i, c, y, left * g.stride_x + shift_x :]
                     if g.stride_x == 1:
-                        for ox in range(left, right):
-                            total[base + ox] += change * (row[ox + shift_x] - zero)
+                        for ox in range(len(sums_)):
+                            sums_[ox] += change * codes_[ox]
                     else:
-                        for ox in range(left, right):
-                            total[base + ox] += change * (row[ox * g.stride_x + shift_x] - zero)
-            lower, upper = down[i, o], up[i, o]
-            beyond = 0
-            for p in range(pixels):
-                beyond += (total[p] < lower[p]) | (total[p] > upper[p])
-            if beyond:
-                for p in range(pixels):
-                    if total[p] < lower[p] or total[p] > upper[p]:
-                        out_index[done] = o * pixels + p
-                        out_code[done] = code(finish, float(sums[i, o, p]) + total[p], o)
-                        done += 1
+                        for ox in range(len(sums_)):
+                            sums_[ox] += change * codes_[ox * g.stride_x]
+            here = (i * g.filters + o) * pixels
+            for q in range(0, pixels, WIDTH):
+                mask = beyond(total, q, down, up, here + q)
+                if q + WIDTH > pixels:
+                    mask &= (1 << (pixels - q)) - 1
+                while mask:
+                    p = q + first(mask)
+                    mask &= mask - 1
+                    out_code[done] = code(finish, float(sums[i, o, p]) + total[p], o)
+                    out_index[done] = o * pixels + p
+                    done += out_code[done] != codes[i, o, p]
+                clear(total, q)
         out_start[r + 1] = done
     return len(image)
 
 
 @jit
 def maxima(
-    first: int,
+    begin: int,
     image: Ints,
     start: Ints,
     index: Places,
@@ -299,56 +324,45 @@ def maxima(
     golden_in: Floats,
     golden_out: Floats,
     g: Geometry,
-    seen: Ints,
+    reach: Reach,
+    seen: Places,
     value: Floats,
-    written: Ints,
-    stamp: int,
+    written: Places,
     out_start: Ints,
     out_index: Places,
     out_code: Floats,
 ) -> int:
-    """What changed codes change of greatest codes; `golden_in` and `golden_out` are (n, size).
-
-    `seen` and `written` (sizes of input and output) hold numbers below `stamp` + first.
-    """
+    """What changed codes change of greatest codes; `golden_in` and `golden_out` are (n, size). `seen` and
+    `written` (sizes of input and output) hold row numbers, or −1, of rows before `begin`."""
     pixels = g.out_height * g.out_width
     area = g.height * g.width
-    done = out_start[first]
-    for r in range(first, len(image)):
+    done = out_start[begin]
+    for r in range(begin, len(image)):
         if done + g.filters * pixels > len(out_index):
             return r
-        now = stamp + r
-        before, after = golden_in[image[r]], golden_out[image[r]]
+        i = image[r]
         for e in range(start[r], start[r + 1]):
-            seen[index[e]] = now
+            seen[index[e]] = r
             value[index[e]] = codes[e]
         for e in range(start[r], start[r + 1]):
             c = index[e] // area
-            y = (index[e] - c * area) // g.width + g.pad_y
-            px = index[e] % g.width + g.pad_x
-            top = max(0, -((g.kernel_height - 1 - y) // g.stride_y))
-            left = max(0, -((g.kernel_width - 1 - px) // g.stride_x))
-            for oy in range(top, min(g.out_height, y // g.stride_y + 1)):
-                for ox in range(left, min(g.out_width, px // g.stride_x + 1)):
-                    at = c * pixels + oy * g.out_width + ox
-                    if written[at] == now:
-                        continue
-                    written[at] = now
-                    best = -np.inf
-                    for wy in range(
-                        max(0, oy * g.stride_y - g.pad_y),
-                        min(g.height, oy * g.stride_y - g.pad_y + g.kernel_height),
-                    ):
-                        for wx in range(
-                            max(0, ox * g.stride_x - g.pad_x),
-                            min(g.width, ox * g.stride_x - g.pad_x + g.kernel_width),
-                        ):
-                            j = c * area + wy * g.width + wx
-                            best = max(best, value[j] if seen[j] == now else before[j])
-                    if best != after[at]:
-                        out_index[done] = at
-                        out_code[done] = best
-                        done += 1
+            pixel = index[e] - c * area
+            was, now = golden_in[i, index[e]], codes[e]
+            for k in range(reach.start[pixel], reach.start[pixel + 1]):
+                q = reach.pixel[k]
+                at = c * pixels + q
+                greatest = golden_out[i, at]
+                # It was not the greatest and is not now, or this window is done.
+                if (was < greatest and now <= greatest) or written[at] == r:
+                    continue
+                written[at] = r
+                best = -np.inf
+                for m in range(reach.first[q], reach.first[q + 1]):
+                    j = c * area + reach.source[m]
+                    best = max(best, value[j] if seen[j] == r else golden_in[i, j])
+                out_index[done] = at
+                out_code[done] = best
+                done += best != greatest
         out_start[r + 1] = done
     return len(image)
 

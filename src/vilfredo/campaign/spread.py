@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vilfredo.campaign import kernels
 from vilfredo.campaign.changes import Change, Entries, Ints, at_rows, from_entries, joined, whole
-from vilfredo.campaign.golden import Golden, Linear, geometry, reach
+from vilfredo.campaign.golden import Golden, Linear, extent
 from vilfredo.nn.deployed import Step, finished, multiplied, sums
 
 # Nanoseconds on one core, as measured; what they decide is which of two ways is taken, not what comes out.
@@ -211,9 +211,9 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
     step = golden.network.steps[number]
     entries = change.codes
     assert isinstance(entries, Entries)
-    g = geometry(step, tuple(golden.codes(step.inputs[0]).shape[1:]))
+    g, reach = golden.window(number)
     before, after = golden.flat(step.inputs[0]), golden.flat(number)
-    seen, written = np.zeros(before.shape[1], np.int64), np.zeros(after.shape[1], np.int64)
+    seen, written = np.full(before.shape[1], -1, np.int32), np.full(after.shape[1], -1, np.int32)
     value = np.empty(before.shape[1], np.float32)
     image = change.rows % golden.images
 
@@ -227,10 +227,10 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
             before,
             after,
             g,
+            reach,
             seen,
             value,
             written,
-            1,
             start,
             index,
             code,
@@ -266,7 +266,7 @@ def _spread(
     faulty: kernels.Faulty | None,
 ) -> Change | None:
     step, g = golden.network.steps[number], linear.geometry
-    kind = linear.weight.dtype
+    kind = linear.factor.dtype
     parts = []
     for i, factor, change in zip(step.inputs, linear.factors, arriving, strict=True):
         if change is None:
@@ -289,9 +289,10 @@ def _spread(
     down, up = linear.pixels
     image = rows % golden.images
     shape = (len(golden.x), g.channels, g.height, g.width)
-    x = golden.codes(step.inputs[0]).view(shape).numpy()
-    total = np.zeros(down.shape[1:], kind)
-    mark, touched = np.zeros(len(total), np.bool_), np.empty(len(total), np.int32)
+    x = golden.centred(step.inputs[0], step.zeros[0]).reshape(shape)
+    places = g.groups * g.out_height * g.out_width
+    total = np.zeros(places * linear.width, kind)
+    mark, touched = np.zeros(places, np.bool_), np.empty(places, np.int32)
     if faulty is None:
         none = np.zeros(1, np.int64)
         faulty = kernels.Faulty(none, none, none, none, none, none, np.zeros(1, kind))
@@ -306,12 +307,14 @@ def _spread(
             chosen,
             faulty,
             x,
-            float(step.zeros[0]),
             g,
+            linear.reach,
+            linear.width,
             linear.weight,
             down,
             up,
             linear.sums,
+            linear.codes,
             linear.finish,
             total,
             mark,
@@ -321,7 +324,7 @@ def _spread(
             c,
         )
 
-    return _filled(rows, total.size, kernel)
+    return _filled(rows, linear.codes[0].size, kernel)
 
 
 # Faulty weights.
@@ -387,12 +390,12 @@ def _fits(golden: Golden, linear: Linear, step: Step, weights: FaultyWeights) ->
     if each > outputs * (fan_in * _DENSE_MAC + _DENSE_SUM):
         return None
     longest = np.add.reduceat(np.abs(change), first).max(initial=0) if len(first) else 0
-    top = 2 * longest * reach(golden.stored(step.inputs[0]))
-    if top > (2.0**23 if linear.weight.dtype == np.float32 else 2.0**52):
+    top = 2 * longest * extent(golden.stored(step.inputs[0]))
+    if top > (2.0**23 if linear.factor.dtype == np.float32 else 2.0**52):
         return None
     starts = np.searchsorted(key[first] // g.filters, np.arange(sets + 1))
     hits = np.append(first, len(key))
-    kind = linear.weight.dtype
+    kind = linear.factor.dtype
     return kernels.Faulty(starts, filter_[first], hits, source, row, column, change.astype(kind))
 
 
@@ -403,8 +406,8 @@ def _weighed(
     down, up = linear.planes
     image = weights.rows % golden.images
     shape = (len(golden.x), g.channels, g.height, g.width)
-    x = golden.codes(step.inputs[0]).view(shape).numpy()
-    total = np.zeros(down.shape[2], linear.weight.dtype)
+    x = golden.centred(step.inputs[0], step.zeros[0]).reshape(shape)
+    total = np.zeros(math.ceil(linear.codes.shape[2] / 16) * 16, linear.factor.dtype)
 
     def kernel(first: int, s: Ints, i: NDArray[np.int32], c: NDArray[np.float32]) -> int:
         return kernels.weigh(
@@ -413,11 +416,11 @@ def _weighed(
             weights.chosen,
             faulty,
             x,
-            float(step.zeros[0]),
             g,
             down,
             up,
             linear.sums,
+            linear.codes,
             linear.finish,
             total,
             s,
@@ -425,7 +428,7 @@ def _weighed(
             c,
         )
 
-    return _filled(weights.rows, g.filters * down.shape[2], kernel)
+    return _filled(weights.rows, linear.codes[0].size, kernel)
 
 
 def _weight(step: Step, weights: FaultyWeights, number: int) -> Tensor:
