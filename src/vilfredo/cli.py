@@ -842,6 +842,13 @@ def _count(number: int, noun: str) -> str:
     help="A fault is critical if it changes the class of this share of images.  [default: of one image]",
 )
 @click.option("--worst", type=click.IntRange(min=0), default=3, show_default=True, help="How many to list.")
+@click.option(
+    "--hunt",
+    type=click.IntRange(min=0),
+    default=2000,
+    show_default=True,
+    help="Injections of a search for them.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
 @click.option("--log", metavar="FILE", help="Keeps what was tried; the same command goes on from there.")
 @click.option("--report", metavar="FILE", help="A page with all of it.")

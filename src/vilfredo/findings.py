@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -12,14 +12,12 @@ import numpy as np
 from vilfredo import environment
 from vilfredo.campaign import hits, sampling
 from vilfredo.campaign.bit_error_rates import Damage
-from vilfredo.campaign.injection import INPUT
 from vilfredo.campaign.records import estimates
 from vilfredo.campaign.run import Results
 from vilfredo.campaign.sampling import Estimate
-from vilfredo.campaign.sites import Single, Stratum, single
+from vilfredo.campaign.sites import Single, Stratum, one
 from vilfredo.codes import field
 from vilfredo.inject import Arm, Findings, paired
-from vilfredo.nn.deployed import Deployed
 from vilfredo.report import faults as page_of
 from vilfredo.report.faults import Clip, FaultReport, Layer, Range, Rate, Rows, Tally, Worst
 from vilfredo.trial import JSON
@@ -87,37 +85,34 @@ def channels(results: Results, most: int = CHANNELS) -> list[tuple[int, int, Tal
     return found
 
 
-def worst(network: Deployed, results: Results, most: int) -> list[tuple[Single, Worst]]:
-    """The single faults that change the class of most images; of equals those that lose most accuracy."""
-    records, images = results.records, results.images
-    order = np.lexsort((records["index"], -records["lost"], -records["changed"]))
-    found = []
-    for row in records[order[:most]]:
-        if not row["changed"]:
-            break
-        stratum, index = results.population.strata[int(row["stratum"])], int(row["index"])
-        before, after = _numbers(network, results, stratum, index)
-        position = ", ".join(str(int(i)) for i in np.unravel_index(index, stratum.shape))
-        accuracy = results.clean + (int(row["won"]) - int(row["lost"])) / images
-        ccr = int(row["changed"]) / images
-        where = Single(stratum.name, stratum.site, index, stratum.bit)
-        at = f"[{position}]"
-        found.append((where, Worst(0, stratum.name, index, at, stratum.bit, before, after, ccr, accuracy)))
-    return found
+def worst(arm: Arm, most: int) -> list[tuple[Single, Worst]]:
+    """The single faults that change the class of most images, of those that were tried for whatever reason;
+    of equals those that lose most accuracy."""
+    known: dict[Single, tuple[float, float]] = {}  # CCR, and what accuracy loses
+    if arm.results is not None:
+        results, images = arm.results, arm.results.images
+        records = results.records
+        for row in records[np.lexsort((-records["lost"], -records["changed"]))[:most]]:
+            stratum = results.population.strata[int(row["stratum"])]
+            where = Single(stratum.name, stratum.site, int(row["index"]), stratum.bit)
+            known[where] = int(row["changed"]) / images, (int(row["lost"]) - int(row["won"])) / images
+    for harm in arm.hunted.faults if arm.hunted else ():
+        known[harm.fault] = harm.ccr, harm.drop
+    order = sorted(known, key=lambda where: (-known[where][0], -known[where][1], str(where)))
+    return [_worst_of(arm, where, *known[where]) for where in order[:most] if known[where][0] > 0]
 
 
-def _numbers(
-    network: Deployed, results: Results, stratum: Stratum, index: int
-) -> tuple[float | None, float | None]:
-    """The number in that cell and what the fault makes of it; None where it is another for each image."""
-    if stratum.site != "weights" or stratum.step == INPUT:
-        return None, None
-    weight = network.steps[stratum.step].weight
-    assert weight is not None
-    value = np.array([float(weight.flatten()[index])])
-    settings = results.settings
-    hit = single(stratum, settings.fault, index, settings.seed).hits[0]
-    return float(value[0]), float(hits.faulty(hit.fault, value, stratum.codes, hit.detail)[0])
+def _worst_of(arm: Arm, where: Single, ccr: float, drop: float) -> tuple[Single, Worst]:
+    hit = one(arm.network, arm.fault, where, arm.seed).hits[0]
+    shape, codes = hits.place(arm.network, hit.step, hit.site)
+    before = after = None  # other numbers in each image, unless it is a weight
+    weight = arm.network.steps[hit.step].weight if hit.site == "weights" else None
+    if weight is not None:
+        value = np.array([float(weight.flatten()[where.index])])
+        before, after = float(value[0]), float(hits.faulty(hit.fault, value, codes, hit.detail)[0])
+    at = ", ".join(str(int(i)) for i in np.unravel_index(where.index, shape))
+    accuracy = arm.accuracy.value - drop
+    return where, Worst(0, where.name, where.index, f"[{at}]", where.bit, before, after, ccr, accuracy)
 
 
 # -- in words -------------------------------------------------------------------------------------
@@ -133,8 +128,8 @@ def begun(found: Findings) -> list[str]:
     outputs = found.subject.data.outputs
     if found.accuracy.value < GUESSING + (1 - GUESSING) / outputs:
         lines.append(
-            f"Note: that is hardly better than guessing among {outputs} classes; are these the weights, and were "
-            "the inputs normalised so in training (--inputs, --mean, --std)?"
+            f"Note: that is hardly better than guessing among {outputs} classes; are these the weights, and "
+            "were the inputs normalised so in training (--inputs, --mean, --std)?"
         )
     elif first.accuracy.value < found.accuracy.value - 0.05:
         lines.append(
@@ -179,10 +174,10 @@ def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], It
             for by in kinds:
                 rows, rest = _shortened(by, _ranking(arm.results, by))
                 lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
-        bad = worst(arm.network, arm.results, most)
+        bad = worst(arm, most)
         if bad:
             head = "The worst single fault" if len(bad) == 1 else f"The worst {len(bad)} single faults"
-            lines += ["", f"{head} of those tried{title}:", *tables(_worst(arm, bad), ("layer", "from → to"))]
+            lines += ["", f"{head}{title}, {_found(arm)}:", *tables(_worst(arm, bad), ("layer", "from → to"))]
     if any(arm.curve for arm in found.arms):
         lines += ["", f"Many at once, {found.order.copies} copies of the network each:"]
         lines += tables(_rates(found), ("network",))
@@ -190,6 +185,13 @@ def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], It
     if clip is not None:
         lines += ["", *clip.words]
     return lines
+
+
+def _found(arm: Arm) -> str:
+    if arm.results is not None and arm.results.exhaustive:
+        return "all were tried"
+    tried = "those tried" if arm.hunted is None else f"those tried and a search of {arm.hunted.injections:,}"
+    return f"found among {tried}; there may be others"
 
 
 def single_words(results: Results) -> str:
@@ -441,7 +443,7 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
                         "ccr": w.ccr,
                         "accuracy": w.accuracy,
                     }
-                    for where, w in worst(arm.network, results, most)
+                    for where, w in worst(arm, most)
                 ],
             }
         row["rates"] = [
@@ -462,9 +464,7 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
         "accuracy": _json(_range(found.accuracy)),
         "networks": arms,
         "paired": None if clip is None or clip.pairs is None else list(clip.pairs),
-        "rounding": [
-            vars(row) | {"shape": list(row.shape), "decibel": _finite(row.decibel)} for row in found.noise
-        ],
+        "rounding": [asdict(row) | {"sqnr": _finite(row.sqnr)} for row in found.quality],
     }
 
 
@@ -505,8 +505,6 @@ def page(found: Findings, most: int, command: str = "") -> str:
     lines = [f"{_fault(found)} · {_form(found)}", _data(found)]
     if not found.complete:
         lines.append("Stopped before its end: what is here was known by then.")
-    sampled = "Found by drawing faults at random: there may be worse ones that were not tried."
-    exhaustive = all(arm.results.exhaustive for arm in found.arms if arm.results)
     return page_of.render(
         FaultReport(
             title=f"Faults in {found.subject.title}",
@@ -517,7 +515,7 @@ def page(found: Findings, most: int, command: str = "") -> str:
             confidence=found.order.campaign.confidence,
             strength=_strength(found),
             meaning=f"critical: {_meaning(found)}",
-            found="All faults were tried." if exhaustive else sampled,
+            found=f"{_found(found.arms[0]).capitalize()}.",
             clip=clipping(found),
             quantisation=_rounding(found),
             subtitle=lines,
@@ -564,7 +562,7 @@ def _arm(arm: Arm, found: Findings, places: Mapping[str, int], most: int) -> pag
         ],
         bits=[replace(t, bit=k, field=meaning[k]) for k, t in by_bit.items() if t.tried] if bitwise else [],
         channels=[replace(t, layer=names[step], channel=c) for step, c, t in channels(results)],
-        worst=[replace(w, place=places[w.layer]) for _, w in worst(arm.network, results, most)],
+        worst=[replace(w, place=places[w.layer]) for _, w in worst(arm, most)],
     )
 
 
@@ -578,23 +576,26 @@ def _expected(arm: Arm, found: Findings, rate: float) -> float | None:
 
 def _rounding(found: Findings) -> Rows:
     columns = [("layer", False), ("operation", False), ("result", False), ("bits", True), ("weights", True)]
-    columns += [("bits of weights", True), ("signal to noise", True)]
+    columns += [("bits of weights", True), ("signal to noise", True), ("beyond the range", True)]
     rows: list[list[str | float | None]] = [
         [
-            n.name,
-            n.op.replace("_", " "),
-            " × ".join(map(str, n.shape)),
-            n.bits,
-            n.weights or None,
-            n.weight_bits or None,
-            n.decibel if math.isfinite(n.decibel) else None,
+            row.name,
+            row.op.replace("_", " "),
+            " × ".join(map(str, step.shape)),
+            row.bits,
+            None if step.weight is None else step.weight.numel(),
+            row.weight_bits or None,
+            row.sqnr if math.isfinite(row.sqnr) else None,
+            row.saturated,
         ]
-        for n in found.noise
+        for row, step in zip(found.quality, found.arms[0].network.steps, strict=True)
+        if row.op not in ("flatten", "pad")
     ]
-    drop = (found.accuracy.value - found.arms[0].accuracy.value) * 100
+    trained, deployed = found.accuracy.value, found.arms[0].accuracy.value
+    drop = f"{(deployed - trained) * 100 + 0.0:+.2g} points"
     words = (
-        f"As trained {show(found.accuracy.value, 'fraction')} accurate, deployed "
-        f"{show(found.arms[0].accuracy.value, 'fraction')} ({-drop + 0.0:+.2g} points). Signal to noise is that "
-        "of a layer's results, with the errors of all layers before it; 6 dB are about one bit."
+        f"As trained {show(trained, 'fraction')} accurate, deployed {show(deployed, 'fraction')} ({drop}). "
+        "Signal to noise is that of a layer's results, with the noise of all layers before it; 6 dB are about "
+        "one bit."
     )
-    return Rows(columns, ["", "", "", "", "", "", "dB"], rows, words)
+    return Rows(columns, ["", "", "", "", "", "", "dB", "fraction"], rows, words)

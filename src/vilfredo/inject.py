@@ -6,7 +6,6 @@ What `vilfredo faults` does, usable without it: `Injection(subject, order)` is i
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vilfredo.campaign import bit_error_rates, sampling
+from vilfredo.campaign import bit_error_rates, critical, sampling
 from vilfredo.campaign import run as campaigns
 from vilfredo.campaign.bit_error_rates import Damage
 from vilfredo.campaign.engine import Engine
@@ -24,11 +23,11 @@ from vilfredo.campaign.run import Campaign, Results
 from vilfredo.campaign.sampling import Estimate
 from vilfredo.campaign.sites import places
 from vilfredo.data.dataset import Part
-from vilfredo.nn import deployed, folding
 from vilfredo.nn.deployed import Deployed
 from vilfredo.nn.floating import floating
 from vilfredo.nn.graph import Traced, trace
-from vilfredo.nn.quantize import Scheme, planned, quantize
+from vilfredo.nn.quality import Layer, quality
+from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.protocols import Fault
 from vilfredo.spec import names
 from vilfredo.subject import Subject, words
@@ -45,7 +44,8 @@ class Order:
     """What is to be done. `scheme` is for whole numbers; of floats only its `clip` is looked at.
 
     `rates` are at which all faults come at once, () for none; each has `copies` of the network. `clipped`:
-    the clipped network is tried beside. `single` false: no single faults. `campaign.fault` is the fault.
+    the clipped network is tried beside. `single` false: no single faults. `worst` are listed, after a
+    search of `hunt` injections (0: none). `campaign.fault` is the fault.
     """
 
     campaign: Campaign
@@ -53,6 +53,8 @@ class Order:
     scheme: Scheme = field(default_factory=Scheme)
     clipped: bool = False
     single: bool = True
+    worst: int = 3
+    hunt: int = 2000
     rates: tuple[float, ...] = ()
     copies: int = 20
     images: int = 256
@@ -69,24 +71,15 @@ class Arm:
     """The network in one form and what is known of it. `accuracy` is over the images, without faults."""
 
     name: str
+    fault: Fault
+    seed: int
     network: Deployed
     engine: Engine
     accuracy: Estimate
+    codes: Tensor  # of the images, as the engine has them
     results: Results | None = None
+    hunted: critical.Worst | None = None
     curve: list[tuple[float, Damage]] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What rounding costs up to a layer: the signal-to-noise ratio of its results, in dB, against floats."""
-
-    name: str
-    op: str
-    shape: tuple[int, ...]
-    bits: int  # of its results
-    weights: int  # how many it has
-    weight_bits: int
-    decibel: float
 
 
 @dataclass
@@ -98,7 +91,7 @@ class Findings:
     part: Part
     accuracy: Estimate
     arms: list[Arm] = field(default_factory=list)
-    noise: list[Noise] = field(default_factory=list)
+    quality: list[Layer] = field(default_factory=list)
     complete: bool = False
 
 
@@ -126,9 +119,7 @@ class Injection:
         traced = trace(subject.model, subject.data.input_shape)
         samples = subject.inputs(subject.part("train", order.samples, order.campaign.seed).x)
         answers = _answers(subject, x)
-        self.findings = Findings(
-            subject, order, part, _share(answers == right, order), noise=[], complete=False
-        )
+        self.findings = Findings(subject, order, part, _share(answers == right, order))
         plain = replace(order.scheme, clip=False) if order.clipped else order.scheme
         schemes = {"as it is": plain}
         if order.clipped:
@@ -137,10 +128,13 @@ class Injection:
             network = deploy(traced, samples, order.form, scheme)
             if order.campaign.layers is not None:
                 _known(network, order)
-            engine = Engine(network, network.encode(x))
-            right_ones = torch.as_tensor(engine.classes) == right
-            self.findings.arms.append(Arm(name, network, engine, _share(right_ones, order)))
-        self.findings.noise = noise(traced, self.findings.arms[0].network, x[:BATCH])
+            codes = network.encode(x)
+            engine = Engine(network, codes)
+            hit = torch.as_tensor(engine.classes) == right
+            self.findings.arms.append(
+                Arm(name, order.fault, order.campaign.seed, network, engine, _share(hit, order), codes)
+            )
+        self.findings.quality = quality(self.findings.arms[0].network, traced, x[:BATCH])
 
     def __iter__(self) -> Iterator[News]:
         found, order = self.findings, self.findings.order
@@ -148,6 +142,19 @@ class Injection:
             what = "" if len(found.arms) == 1 else f", {arm.name}"
             if order.single:
                 yield from self._single(arm, what)
+            if order.hunt and not (arm.results and arm.results.exhaustive):
+                yield News(f"the worst faults{what}")
+                campaign, budget = order.campaign, max(order.hunt, order.worst)
+                arm.hunted = critical.worst(
+                    arm.engine,
+                    arm.codes,
+                    found.part.y,
+                    order.fault,
+                    order.worst,
+                    budget,
+                    layers=campaign.layers,
+                    seed=campaign.seed,
+                )
         for arm in found.arms:
             what = "" if len(found.arms) == 1 else f", {arm.name}"
             arm.curve.clear()
@@ -208,27 +215,6 @@ def _answers(subject: Subject, x: Tensor) -> Tensor:
 
 def _share(right: Tensor, order: Order) -> Estimate:
     return sampling.wilson(int(right.sum()), len(right), order.campaign.confidence)
-
-
-def noise(traced: Traced, network: Deployed, x: Tensor) -> list[Noise]:
-    """Of every layer that is stored, how far its results are from the float network's, for inputs x."""
-    parts = planned(traced)
-    if [part.name for part in parts] != [step.name for step in network.steps]:
-        return []
-    rows: list[Noise] = []
-    with torch.no_grad():
-        exact = folding.results(parts, x.double())
-        stored = deployed.run(network, network.encode(x))
-    for step, wanted, codes in zip(network.steps, exact, stored, strict=True):
-        if step.op in ("flatten", "pad"):
-            continue
-        given = (codes.double() - step.zero) * step.scale
-        power, error = float(wanted.square().mean()), float((given - wanted).square().mean())
-        decibel = math.inf if error == 0 else 10 * math.log10(max(power, 1e-300) / error)
-        size = 0 if step.weight is None else step.weight.numel()
-        bits = 0 if step.weight_codes is None else step.weight_codes.bits
-        rows.append(Noise(step.name, step.op, step.shape, step.codes.bits, size, bits, decibel))
-    return rows
 
 
 def fault(text: str, site: str | None = None, rate: float | None = None) -> Fault:
@@ -320,6 +306,7 @@ def order(options: Mapping[str, Any]) -> Order:
     budget = (
         EVERYTHING if options["exhaustive"] else BUDGET if options["budget"] is None else options["budget"]
     )
+    lone = getattr(kind, "count", None) is None  # else it is so many at once
     layers = None if options["layers"] is None else _listed(options["layers"], "--layers")
     scales: Any = options["scales"].replace("-", "_")
     return Order(
@@ -335,7 +322,9 @@ def order(options: Mapping[str, Any]) -> Order:
         form=options["form"],
         scheme=Scheme(options["bits"], options["bits"], scales, options["per"]),
         clipped=options["clip"],
-        single=budget > 0 and getattr(kind, "count", None) is None,
+        single=budget > 0 and lone,
+        worst=options["worst"],
+        hunt=options["hunt"] if budget > 0 and options["worst"] > 0 and lone else 0,
         rates=rates,
         copies=options["copies"],
         images=options["images"],
