@@ -7,8 +7,9 @@ bits with both schemes. Faults are bit flips: in the weights at a rate of 1e-3 (
 at 3e-4 (transient). CCR, the classification change rate, is the share of test images whose class faults
 change; rates, copies of the hardware and images are the same for all networks.
 
-The search (`steady`, the space `chain`, a third of the epochs and less) knows the validation images only; its
-goals are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the
+The search (`steady`, the space `chain`, half of the epochs and less) begins with a plain network of two
+convolutions and a dense layer (`START`) beside random ones. It knows the validation images only; its goals
+are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the
 most resilient ones are trained in full, once each, with a seed that is not used again; of those as accurate
 as a reference to within a point, on validation images, the one with the smallest product of both CCRs is the
 network found. What is reported of it is of other seeds and of the test images.
@@ -18,8 +19,10 @@ network found. What is reported of it is of other seeds and of the test images.
   on the logarithm, paired by seed), `.least` the smallest ratio of a seed.
 * `ccr_ratio_<remedy>...`: the same with a remedy on both sides: `activation_clip` (activations clamped to the
   range seen in calibration), `weight_clip` (weights kept within ± a limit in training), `both`;
-  `ccr_ratio_found_only...`: both on the side of the network found, none on the reference's.
-* `accuracy_gap.<data>.<reference>.<scheme>`: clean accuracy of the reference less that of the network found.
+  `ccr_ratio_found_only...`: both on the side of the network found, none on the reference's. `_least`,
+  `_median` and `_share_of_3` (how many are at least 3) sum them up.
+* `accuracy_gap[_<remedy>].<data>.<reference>.<scheme>`: clean accuracy of the reference without remedies less
+  that of the network found (with the remedy).
 * `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all trained
   networks without remedies, with its 95 % interval; `schemes.<fault>.<data>.<network>` for each alone.
 * `clean`, `ccr`, `accuracy` (under faults), each `.<data>.<network>[.<fault>].<scheme>.<remedy>`.
@@ -61,7 +64,8 @@ from benchmarks.resilient_training import (
 )
 from vilfredo import study as studies
 from vilfredo.campaign.bit_error_rates import under
-from vilfredo.campaign.injection import Injection
+from vilfredo.campaign.engine import Engine
+from vilfredo.campaign.injection import Injection, Runs
 from vilfredo.campaign.plain import plain
 from vilfredo.campaign.sampling import t_quantile
 from vilfredo.data.dataset import Dataset
@@ -74,11 +78,10 @@ from vilfredo.trial import JSON, Genome, Key, Trial
 
 SCHEMES = ("power_of_two", "real")
 FAULTS = {"weights": BitFlip(1e-3, "weights"), "activations": BitFlip(3e-4, "activations")}
-REMEDIES = ("none", "activation_clip", "weight_clip", "both")
+REMEDIES: tuple[str, ...] = ("none", "activation_clip", "weight_clip", "both")
 CHOOSING = 100  # the seed that finalists are trained with
 ROOM = 0.01  # of accuracy that a network found may lack
 SIZES = ("epochs", "train_size", "validation_size", "test_size")
-PIECE = 250  # images at a time
 CALIBRATION = 256  # training images that ranges are taken from
 
 SPACE: Mapping[str, JSON] = {
@@ -97,6 +100,28 @@ SPACE: Mapping[str, JSON] = {
     "batch_sizes": [RECIPE.batch_size],
     "schedules": [RECIPE.schedule],
 }
+TRAINING: Mapping[str, JSON] = {
+    "optimizer": RECIPE.optimizer,
+    "lr": RECIPE.rate,
+    "weight_decay": RECIPE.weight_decay,
+    "batch_size": RECIPE.batch_size,
+    "schedule": RECIPE.schedule,
+}
+
+
+def convolution(filters: int, kernel: int) -> dict[str, JSON]:
+    pad = [kernel // 2, kernel // 2]
+    return {"op": "conv", "filters": filters, "kernel": [kernel, kernel], "stride": [2, 2], "padding": pad}
+
+
+START: Mapping[str, JSON] = {
+    "layers": [
+        *(convolution(20, 5), {"op": "batch_norm"}, {"op": "relu"}),
+        *(convolution(48, 3), {"op": "batch_norm"}, {"op": "relu"}),
+        *({"op": "dense", "units": 256}, {"op": "relu"}),
+    ],
+    "training": TRAINING,
+}
 
 
 @dataclass(frozen=True)
@@ -104,14 +129,14 @@ class Plan:
     """How much is measured. Copies and images are counts by fault."""
 
     seeds: int = 3
-    trials: int = 40
+    trials: int = 60
     search_epochs: int = 3
     finalists: int = 4
     weight_copies: int = 24
     weight_images: int = 250
     activation_copies: int = 2
     activation_images: int = 1_000
-    weight_clip: float = 0.1
+    weight_clip: float = 0.03
 
     def copies(self, fault: str) -> int:
         return self.weight_copies if fault == "weights" else self.activation_copies
@@ -136,7 +161,7 @@ def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
         figures |= facts
         rows |= found
     figures |= summaries(rows)
-    figures |= comparisons(rows, options.data, figures)
+    figures |= comparisons(rows, figures)
     figures |= schemes(rows)
     report.write(options.json, figures)
     return figures
@@ -245,6 +270,7 @@ def specification(setting: Setting, plan: Plan, most_macs: int, store: Path) -> 
             "test_size": setting.test_size,
             "epochs": plan.search_epochs,
             "bits": 8,
+            "baseline": START,
         },
         "space": {**SPACE, "max_macs": most_macs},
         "goals": {
@@ -254,7 +280,7 @@ def specification(setting: Setting, plan: Plan, most_macs: int, store: Path) -> 
                 for name, flip in flips.items()
             },
         },
-        "optimizer": {"use": "steady"},
+        "optimizer": {"use": "steady", "population": 10},
         "store": {"path": str(store)},
     }
 
@@ -305,12 +331,15 @@ def best(chosen: Sequence[Finalist], accuracy: float) -> Genome:
 
 @dataclass(frozen=True)
 class Plain:
-    """Runs whole networks, image by image and copy by copy, in pieces that caches hold: where faults are
-    everywhere there is nothing to save."""
+    """Runs whole networks: where all images differ from the first layer on, there is nothing to save."""
 
     network: Deployed
     x: Tensor
     golden: Tensor
+
+    @classmethod
+    def of(cls, network: Deployed, x: Tensor) -> Plain:
+        return cls(network, x, run(network, x)[-1])
 
     @property
     def classes(self) -> Tensor:
@@ -401,8 +430,7 @@ class Measure:
             images = self.plan.images(name)
             codes = deployed.encode(x[:images])
             with torch.inference_mode():
-                golden = torch.cat([run(deployed, part)[-1] for part in torch.split(codes, PIECE)])
-                runs = Plain(deployed, codes, golden)
+                runs: Runs = Plain.of(deployed, codes) if name == "weights" else Engine(deployed, codes)
                 damage = under(runs, [FAULTS[name]], y[:images], self.plan.copies(name), seed)
             found[self._key(name, name, "ccr")] = damage.mean_ccr
             found[self._key(name, name, "accuracy")] = damage.mean
@@ -430,40 +458,34 @@ def summaries(rows: Mapping[tuple[str, str, str, str], Sequence[Row]]) -> dict[s
 
 
 def comparisons(
-    rows: Mapping[tuple[str, str, str, str], Sequence[Row]], names: Sequence[str], facts: Mapping[str, Any]
+    rows: Mapping[tuple[str, str, str, str], Sequence[Row]], facts: Mapping[str, Any]
 ) -> dict[str, float]:
     """Ratios of the references' CCR to that of the networks found, and what else must hold."""
     figures: dict[str, float] = {}
-    sides = (
-        {"": ("none", "none")} | {f"_{r}": (r, r) for r in REMEDIES[1:]} | {"_found_only": ("none", "both")}
-    )
-    plain_ratios: list[float] = []
-    for data in names:
-        for reference in [
-            network for d, network, *_ in rows if d == data and not network.startswith("found")
-        ]:
+    sides = {"": ("none", "none"), "_found_only": ("none", "both")} | {f"_{r}": (r, r) for r in REMEDIES[1:]}
+    pairs = {(data, network) for data, network, *_ in rows if not network.startswith("found_")}
+    for suffix, (theirs, ours) in sides.items():
+        ratios: list[float] = []
+        gaps: list[float] = []
+        for data, reference in sorted(pairs):
             found = f"found_{reference}"
             for scheme in SCHEMES:
-                gap = mean(rows[data, reference, scheme, "none"], "clean") - mean(
-                    rows[data, found, scheme, "none"], "clean"
-                )
-                figures[f"accuracy_gap.{data}.{reference}.{scheme}"] = gap
-                for suffix, (theirs, ours) in sides.items():
-                    for fault in FAULTS:
-                        key = f"ccr_ratio{suffix}.{data}.{reference}.{fault}.{scheme}"
-                        a, b = rows[data, reference, scheme, theirs], rows[data, found, scheme, ours]
-                        figures |= ratio(key, column(a, f"ccr.{fault}"), column(b, f"ccr.{fault}"))
-                        if not suffix:
-                            plain_ratios.append(figures[key])
-    pairs = {(key.split(".")[1], key.split(".")[2]) for key in figures if key.startswith("accuracy_gap.")}
+                bare, above = rows[data, reference, scheme, "none"], rows[data, reference, scheme, theirs]
+                below = rows[data, found, scheme, ours]
+                gaps.append(mean(bare, "clean") - mean(below, "clean"))
+                figures[f"accuracy_gap{suffix}.{data}.{reference}.{scheme}"] = gaps[-1]
+                for fault in FAULTS:
+                    key = f"ccr_ratio{suffix}.{data}.{reference}.{fault}.{scheme}"
+                    figures |= ratio(key, column(above, f"ccr.{fault}"), column(below, f"ccr.{fault}"))
+                    ratios.append(figures[key])
+        figures[f"accuracy_gap_most{suffix}"] = max(gaps)
+        figures[f"ccr_ratio_least{suffix}"] = min(ratios)
+        figures[f"ccr_ratio_median{suffix}"] = statistics.median(ratios)
+        figures[f"ccr_ratio_share_of_3{suffix}"] = sum(r >= 3 for r in ratios) / len(ratios)
     figures["macs_share_most"] = max(
         facts[f"macs.{data}.found_{reference}"] / facts[f"macs.{data}.{reference}"]
         for data, reference in pairs
     )
-    figures["accuracy_gap_most"] = max(v for k, v in figures.items() if k.startswith("accuracy_gap."))
-    figures["ccr_ratio_least"] = min(plain_ratios)
-    figures["ccr_ratio_median"] = statistics.median(plain_ratios)
-    figures["ccr_ratio_share_of_3"] = sum(r >= 3 for r in plain_ratios) / len(plain_ratios)
     return figures
 
 

@@ -91,7 +91,7 @@ def rows():
 
 def test_figures_from_known_rows():
     facts = {"macs.cifar10.mobilenetv2": 100, "macs.cifar10.found_mobilenetv2": 90}
-    figures = benchmark.comparisons(rows(), ["cifar10"], facts)
+    figures = benchmark.comparisons(rows(), facts)
     assert figures["ccr_ratio.cifar10.mobilenetv2.weights.real"] == pytest.approx(5)
     assert figures["ccr_ratio_both.cifar10.mobilenetv2.weights.real"] == pytest.approx(10)
     assert figures["ccr_ratio_found_only.cifar10.mobilenetv2.weights.power_of_two"] == pytest.approx(10)
