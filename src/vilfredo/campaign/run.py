@@ -210,11 +210,14 @@ def _rounds(tally: Tally, population: Population, settings: Campaign) -> Iterato
         total = min(total, budget)
         wanted = sampling.allocate(room, total, _spread(tally, settings), least)
         have = tally.sums[:, 0].astype(int).tolist()
-        yield [
-            (number, next(decks[number]))
+        places = [
+            ((k + 0.5) / (goal - count), (number, next(decks[number])))
             for number, (goal, count) in enumerate(zip(wanted, have, strict=True))
-            for _ in range(goal - count)
+            for k in range(goal - count)
         ]
+        if not len(tally):  # all strata from the first batch on, so that early progress says something
+            places.sort()
+        yield [place for _, place in places]
         least, total = wanted, math.ceil(total * FACTOR)
 
 
@@ -244,7 +247,12 @@ def _expected(now: Results) -> int:
     half = now.intervals[settings.target].half
     if half <= settings.error:
         return done
-    needed = math.inf if not settings.error else done * (half / settings.error) ** 2
+    if not settings.error:
+        return settings.budget
+    needed = done * (half / settings.error) ** 2
+    if math.isfinite(now.population.size):
+        most = sampling.sample_size(int(now.population.size), settings.error, settings.confidence)
+        needed = min(needed, most)
     return int(min(settings.budget, max(needed, done)))
 
 
