@@ -28,6 +28,7 @@ PYTHON = (
     "networks",
     "processors",
     "tasks",
+    "resilience",
     "extending",
     "quantization",
     "faults",

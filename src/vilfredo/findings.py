@@ -595,7 +595,7 @@ def _rounding(found: Findings) -> Rows:
     drop = f"{(deployed - trained) * 100 + 0.0:+.2g} points"
     words = (
         f"As trained {show(trained, 'fraction')} accurate, deployed {show(deployed, 'fraction')} ({drop}). "
-        "Signal to noise is that of a layer's results, with the noise of all layers before it; 6 dB are about "
-        "one bit."
+        "Signal to noise is that of a layer's results, with the noise of all layers before it; 6 dB are "
+        "about one bit."
     )
     return Rows(columns, ["", "", "", "", "", "", "dB", "fraction"], rows, words)
