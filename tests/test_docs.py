@@ -32,6 +32,7 @@ PYTHON = (
     "extending",
     "quantization",
     "faults",
+    "campaigns",
     "prediction",
 )  # pages whose Python blocks are run
 RUN = ["README.md", *(f"docs/{name}.md" for name in PYTHON)]
