@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ WHEN = ("start", "first", "last")  # before training, after one epoch, at the en
 FAULTS = ("weights_1e-3", "activations_3e-4", "single_activation", "single_weight")
 IMAGES = 100
 SINGLE_IMAGES = 64  # that a single flip in a weight is tried on
-GAIN_IMAGES = 24
+GAIN_IMAGES = 48
 CALIBRATION = 256
 COPIES = {"weights_1e-3": 32, "activations_3e-4": 16}
 # Of single flips, how many are drawn of each bit, from the highest of 8 down: high bits decide. Of an
@@ -57,36 +57,61 @@ class Measured:
 
 
 def measured(network: Trained, samples: Dataset, folder: Path) -> list[Measured]:
-    """The network in both schemes, from the folder or measured."""
-    path = folder / f"{network.space}_{network.number}.json"
+    """The network in both schemes, from the folder or measured; what features see of it is kept apart."""
+    found = []
+    rows = kept(folder / f"{network.space}_{network.number}.json", lambda s: measure(network, samples, s))
+    known = kept(
+        folder / f"{network.space}_{network.number}_features.json", lambda s: described(network, samples, s)
+    )
+    for row, (features, seconds) in zip(rows, known, strict=True):
+        found.append(Measured(**{**row, "features": features, "seconds": {**row["seconds"], **seconds}}))
+    return found
+
+
+def kept(path: Path, make: Callable[[str], Any]) -> list[Any]:
+    """What `make` gives for each scheme, as JSON, from the file or made."""
     if not path.exists():
-        found = [measure(network, samples, scheme) for scheme in SCHEMES]
-        path.write_text(json.dumps([asdict(one) for one in found]))
-    return [Measured(**one) for one in json.loads(path.read_text())]
+        path.write_text(json.dumps([make(scheme) for scheme in SCHEMES]))
+    found: list[Any] = json.loads(path.read_text())
+    return found
 
 
-def measure(network: Trained, samples: Dataset, scheme: str) -> Measured:
-    shape = (1, -1, 1, 1)
-    mean, std = (torch.from_numpy(a).reshape(shape) for a in (samples.mean, samples.std))
-    calibration = (torch.from_numpy(samples.train.x[:CALIBRATION]).float() - mean) / std
-    images = (torch.from_numpy(samples.validation.x[:IMAGES]).float() - mean) / std
-    seconds: dict[str, float] = {}
-    features: dict[str, dict[str, float]] = {}
+def normal(samples: Dataset, images: np.ndarray[Any, Any]) -> Tensor:
+    """Images as the networks see them."""
+    mean, std = (torch.from_numpy(a).reshape(1, -1, 1, 1) for a in (samples.mean, samples.std))
+    return (torch.from_numpy(images).float() - mean) / std
 
+
+def described(
+    network: Trained, samples: Dataset, scheme: str
+) -> tuple[dict[str, dict[str, float]], dict[str, float]]:
+    """The features by when the weights are from, and the seconds that they take."""
+    calibration = normal(samples, samples.train.x[:CALIBRATION])
+    images = normal(samples, samples.validation.x[:GAIN_IMAGES])
     began = time.perf_counter()
     settings = {**network.design.training, "scales": scheme}
-    features["topology"] = topology.features(network.design.architecture, settings)
-    seconds["topology"] = time.perf_counter() - began
+    features = {"topology": topology.features(network.design.architecture, settings)}
+    seconds = {"topology": time.perf_counter() - began}
     for when in WHEN:
         model = network.model(when)
         if when == "start":
             normalised(model, calibration)
         deployed = quantize(model, calibration, Scheme(scales=scheme))  # type: ignore[arg-type]
         began = time.perf_counter()
-        features[when] = gains(deployed, deployed.encode(images[:GAIN_IMAGES]))
+        features[when] = gains(deployed, deployed.encode(images))
         seconds["gains"] = time.perf_counter() - began
+    return features, seconds
+
+
+def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
+    """The other fields of `Measured`."""
+    calibration = normal(samples, samples.train.x[:CALIBRATION])
+    images = normal(samples, samples.validation.x[:IMAGES])
+    seconds: dict[str, float] = {}
+    model = network.model()
     with torch.no_grad():
         float_classes = model(images).argmax(dim=1).numpy()
+    deployed = quantize(model, calibration, Scheme(scales=scheme))  # type: ignore[arg-type]
     x, answers = deployed.encode(images), samples.validation.y[:IMAGES]
     ccr = {}
     for fault in FAULTS:
@@ -96,17 +121,16 @@ def measure(network: Trained, samples: Dataset, scheme: str) -> Measured:
         ccr[fault] = (float(shares.mean()), float(shares[::2].mean()), float(shares[1::2].mean()))
         seconds[fault] = time.perf_counter() - began
     golden = classes(deployed, x, Injection(()))
-    return Measured(
-        space=network.space,
-        number=network.number,
-        scheme=scheme,
-        accuracy=float((golden == answers).mean()),
-        float_accuracy=float((float_classes == answers).mean()),
-        ccr=ccr,
-        features=features,
-        indices=topology.indices(network.design.architecture),
-        seconds=seconds,
-    )
+    return {
+        "space": network.space,
+        "number": network.number,
+        "scheme": scheme,
+        "accuracy": float((golden == answers).mean()),
+        "float_accuracy": float((float_classes == answers).mean()),
+        "ccr": ccr,
+        "indices": topology.indices(network.design.architecture),
+        "seconds": seconds,
+    }
 
 
 def normalised(model: nn.Module, x: Tensor) -> None:

@@ -167,8 +167,8 @@ def ceiling(known: Sequence[Measured], fault: str) -> float:
 def estimate(of: Measured, fault: str) -> float:
     """The first-order feature of the fault model."""
     names = {
-        "weights_1e-3": "noise_weights_50",
-        "activations_3e-4": "noise_activations_50",
+        "weights_1e-3": "ccr_weights_0.001",
+        "activations_3e-4": "ccr_activations_0.001",
         "single_activation": "flip_activations",
         "single_weight": "flip_weights",
     }
