@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -300,3 +303,24 @@ def test_weights_that_are_not_there() -> None:
     model[0].weight.data[0] = torch.nan
     with pytest.raises(Undeployable, match="0 has weights that are not finite"):
         parts(*plain(trace(model, (3, 8, 8))))
+
+
+def test_the_meta_device_needs_no_compiler() -> None:
+    """Previews trace networks without storage, in every worker; loading torch's compiler takes seconds."""
+    code = """
+import sys
+sys.path.insert(0, "tests")
+import torch
+from user_networks import FAMILIES
+from vilfredo.nn.graph import trace
+for family in FAMILIES.values():
+    with torch.device("meta"):
+        model = family()
+    trace(torch.nn.Sequential(model, torch.nn.GELU(), torch.nn.Softmax(1)), (3, 8, 8))
+assert "torch._dynamo" not in sys.modules
+"""
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False, cwd=root
+    )
+    assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
@@ -208,9 +209,8 @@ class _Follow(TorchFunctionMode):
                 f"{self.where() or 'the model'} looks at its data while it runs (control flow or a number "
                 "made of a tensor), so it has no fixed graph; replace that by layers"
             )
-        if name == "batch_norm" and args[0].is_meta:  # torch takes 5 ms for that
-            given = torch.empty_like(args[0])
-        else:
+        given = _without_storage(name, func, args, kwargs) if arriving[0].is_meta else None
+        if given is None:
             given = func(*args, **kwargs)
         made = [t for t in tree_leaves(given) if isinstance(t, Tensor)]
         if not made:
@@ -528,6 +528,34 @@ def _reversed(noted: Callable[..., _Noted]) -> Callable[..., _Noted]:
     return lambda out, input, other: noted(out, other, input)
 
 
+_ELEMENTWISE: Mapping[str, Callable[..., _Noted]] = {
+    **{name: _layer(name) for name in ("relu", "tanh", "sigmoid")},
+    "relu6": lambda out, input, *rest, **more: _clip(out, input, 0.0, 6.0),
+    **dict.fromkeys(("clamp", "clip"), _clip),
+    "clamp_min": lambda out, input, min: _clip(out, input, min),
+    "clamp_max": lambda out, input, max: _clip(out, input, None, max),
+    "hardtanh": _hardtanh,
+    "prelu": _prelu,
+    "leaky_relu": _function("leaky_relu", "negative_slope"),
+    "elu": _function("elu", "alpha"),
+    "celu": _function("celu", "alpha"),
+    "softplus": _function("softplus", "beta", "threshold"),
+    "log_sigmoid": _function("logsigmoid"),
+    "hardshrink": _function("hardshrink", "lambd"),
+    "softshrink": _function("softshrink", "lambd"),
+    **{name: _function(name) for name in ("gelu", "selu", "silu", "mish", "hardswish", "hardsigmoid")},
+    **{name: _function(name) for name in ("softsign", "logsigmoid", "tanhshrink")},
+    **{name: _function(name) for name in ("abs", "square", "exp", "sin", "cos", "neg", "erf")},
+}
+
+_BINARY: Mapping[str, Callable[..., _Noted]] = {
+    **dict.fromkeys(("add", "iadd", "radd"), _affine("add")),
+    **dict.fromkeys(("sub", "isub", "subtract"), _affine("sub")),
+    "rsub": _reversed(_affine("sub")),
+    **dict.fromkeys(("mul", "imul", "rmul", "multiply"), _affine("mul")),
+    **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), _affine("div")),
+}
+
 _FUNCTIONS: Mapping[str, Callable[..., _Noted]] = {
     "conv2d": _conv,
     "linear": _dense,
@@ -541,44 +569,47 @@ _FUNCTIONS: Mapping[str, Callable[..., _Noted]] = {
     **dict.fromkeys(("contiguous", "clone", "detach", "to", "float", "requires_grad", "type_as"), _same),
     **dict.fromkeys(("dropout", "dropout2d", "alpha_dropout", "feature_alpha_dropout"), _dropout),
     "feature_dropout": _dropout,
-    **{name: _layer(name) for name in ("relu", "tanh", "sigmoid")},
-    "relu6": lambda out, input, *rest, **more: _clip(out, input, 0.0, 6.0),
-    **dict.fromkeys(("clamp", "clip"), _clip),
-    "clamp_min": lambda out, input, min: _clip(out, input, min),
-    "clamp_max": lambda out, input, max: _clip(out, input, None, max),
-    "hardtanh": _hardtanh,
-    "prelu": _prelu,
-    "leaky_relu": _function("leaky_relu", "negative_slope"),
-    "elu": _function("elu", "alpha"),
-    "celu": _function("celu", "alpha"),
-    "softplus": _function("softplus", "beta", "threshold"),
-    "gelu": _function("gelu"),
-    "log_sigmoid": _function("logsigmoid"),
-    "hardshrink": _function("hardshrink", "lambd"),
-    "softshrink": _function("softshrink", "lambd"),
-    **{
-        name: _function(name)
-        for name in (
-            "selu",
-            "silu",
-            "mish",
-            "hardswish",
-            "hardsigmoid",
-            "softsign",
-            "logsigmoid",
-            "tanhshrink",
-        )
-    },
-    **{name: _function(name) for name in ("abs", "square", "exp", "sin", "cos", "neg", "erf")},
+    **_ELEMENTWISE,
     "pad": _pad,
     **dict.fromkeys(("cat", "concat", "concatenate"), _cat),
     **dict.fromkeys(("softmax", "log_softmax"), _softmax),
-    **dict.fromkeys(("add", "iadd", "radd"), _affine("add")),
-    **dict.fromkeys(("sub", "isub", "subtract"), _affine("sub")),
-    "rsub": _reversed(_affine("sub")),
-    **dict.fromkeys(("mul", "imul", "rmul", "multiply"), _affine("mul")),
-    **dict.fromkeys(("div", "truediv", "itruediv", "divide", "true_divide"), _affine("div")),
+    **_BINARY,
 }
+
+
+def _without_storage(name: str, func: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Tensor | None:
+    """What the function gives on the meta device, for those by which torch would load its compiler, which
+    takes seconds; None for others."""
+    first = args[0] if args else None
+    if name in ("cat", "concat", "concatenate") and first is not None:
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        shape = list(first[0].shape)
+        shape[dim] = sum(t.shape[dim] for t in first)
+        return torch.empty(shape, device="meta")
+    if not isinstance(first, Tensor):
+        return None
+    if name == "linear" and first.shape[-1] == args[1].shape[1]:
+        return torch.empty((*first.shape[:-1], args[1].shape[0]), device="meta")
+    if name in _ELEMENTWISE or name in ("batch_norm", "softmax", "log_softmax"):
+        inplace = kwargs.get("inplace") or (func.__name__.endswith("_") and not func.__name__.startswith("_"))
+        return first if inplace else torch.empty_like(first)
+    if name in _BINARY and len(args) == 2:
+        if name.startswith("i") or (func.__name__.endswith("_") and not func.__name__.startswith("_")):
+            return first
+        other = args[1].shape if isinstance(args[1], Tensor) else ()
+        return torch.empty(np.broadcast_shapes(first.shape, other), device="meta")
+    if name == "mean" and first.dim() == 4:
+        dims = args[1] if len(args) > 1 else kwargs.get("dim")
+        keep = args[2] if len(args) > 2 else kwargs.get("keepdim", False)
+        if dims is None or isinstance(dims, int) or sorted(d % 4 for d in dims) != [2, 3]:
+            return None
+        return torch.empty((*first.shape[:2], *([1, 1] if keep else [])), device="meta")
+    if name == "adaptive_avg_pool2d" and first.dim() == 4:
+        wanted = args[1] if len(args) > 1 else kwargs["output_size"]
+        size = [wanted, wanted] if isinstance(wanted, int) else list(wanted)
+        given = [n if want is None else want for n, want in zip(first.shape[2:], size, strict=True)]
+        return torch.empty((*first.shape[:2], *given), device="meta")
+    return None
 
 
 # -- from nodes to an architecture --------------------------------------------------------------------
