@@ -18,7 +18,7 @@ def _tally(critical: int, tried: int, rng: np.random.Generator, **where: int | s
     share = critical / tried
     half = 1.96 * np.sqrt(max(share * (1 - share), 0.01) / tried)
     spread = Range(share, max(0.0, share - half), min(1.0, share + half))
-    return Tally(tried, critical, spread, share * float(rng.uniform(0.05, 0.4)), size=4608, **where)  # type: ignore[arg-type]
+    return Tally(tried, spread, share * float(rng.uniform(0.05, 0.4)), size=4608, **where)  # type: ignore[arg-type]
 
 
 def arm(name: str, layers: list[Layer], scale: float, rng: np.random.Generator, rates: int = 4) -> Arm:
@@ -32,7 +32,9 @@ def arm(name: str, layers: list[Layer], scale: float, rng: np.random.Generator, 
                 cells.append(_tally(int(rng.binomial(tried, chance)), tried, rng, layer=place, bit=bit))
 
     def total(chosen: list[Tally], **where: int | str) -> Tally:
-        return _tally(sum(c.critical for c in chosen), sum(c.tried for c in chosen), rng, **where)
+        return _tally(
+            round(sum(c.share.mean * c.tried for c in chosen)), sum(c.tried for c in chosen), rng, **where
+        )
 
     most = max(layer.bits for layer in layers)
     if cells:
@@ -75,7 +77,6 @@ def arm(name: str, layers: list[Layer], scale: float, rng: np.random.Generator, 
         tally.share,
         tally.ccr,
         tally.tried,
-        tally.critical,
         148_000,
         cells=cells,
         layers=rows,

@@ -351,7 +351,8 @@ def test_every_single_fault_is_what_the_plain_network_does(folder: Path) -> None
     single = found["networks"][0]["single"]
     assert single["exhaustive"]
     assert single["tried"] == single["faults"] == 8 * 9 * 8
-    assert single["critical"]["low"] == single["critical"]["mean"] == single["critical"]["high"]
+    share = single["total"]["critical"]
+    assert share["low"] == share["value"] == share["high"]
 
     given = subject.of_module("net.py:small", digits.load(), "small.safetensors")
     part = given.part("test", 40, 0)
@@ -359,7 +360,7 @@ def test_every_single_fault_is_what_the_plain_network_does(folder: Path) -> None
     network = quantize(trace(given.model, (1, 8, 8)), samples)
     x = network.encode(given.inputs(part.x))
     clean = plain(network, x, Injection(())).argmax(1)
-    assert found["networks"][0]["accuracy"]["mean"] == float((clean.numpy() == part.y).mean())
+    assert found["networks"][0]["accuracy"]["value"] == float((clean.numpy() == part.y).mean())
     weight = network.steps[0].weight.flatten()
     for row in single["worst"][:: max(1, len(single["worst"]) // 40)]:
         turned = plain(network, x, one(network, inject.fault("bit_flip"), row["fault"])).argmax(1)

@@ -98,7 +98,7 @@ def test_the_map_says_what_a_cell_is(page, tmp_path: Path) -> None:
     )
     page.click(mark)
     said = page.text("#map-said")
-    assert f"{cell.critical} of {cell.tried} critical" in said
+    assert f"{cell.tried} of {cell.size:,} tried" in said
     page.run("document.querySelector('#map svg.heat').focus()")
     page.press("\ue014")  # right: the next lower bit
     assert f"{report.layers[2].name}, bit 6" in page.text("#map-said")

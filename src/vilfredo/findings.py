@@ -12,10 +12,10 @@ import numpy as np
 from vilfredo import environment
 from vilfredo.campaign import hits, sampling
 from vilfredo.campaign.bit_error_rates import Damage
-from vilfredo.campaign.records import estimates
 from vilfredo.campaign.run import Results
 from vilfredo.campaign.sampling import Estimate
-from vilfredo.campaign.sites import Single, Stratum, one
+from vilfredo.campaign.sites import Single, one
+from vilfredo.campaign.summary import Row, summarise, to_json
 from vilfredo.codes import field
 from vilfredo.inject import Arm, Findings, paired
 from vilfredo.report import faults as page_of
@@ -28,61 +28,7 @@ CHANNELS = 15  # that the page lists
 Table = list[list[str]]  # a header and rows
 
 
-# -- single faults, put together --------------------------------------------------------------------
-
-
-def tallies(results: Results, key: Callable[[Stratum], Any]) -> dict[Any, Tally]:
-    """The faults that were tried by what `key` says of their strata."""
-    groups: dict[Any, list[int]] = {}
-    for number, stratum in enumerate(results.population.strata):
-        groups.setdefault(key(stratum), []).append(number)
-    return {name: _tally(results, rows) for name, rows in groups.items()}
-
-
-def _tally(results: Results, rows: Sequence[int]) -> Tally:
-    sizes = [results.population.sizes[row] for row in rows]
-    sums = results.sums[list(rows)]
-    found = estimates(sizes, sums, results.settings.confidence)
-    return Tally(
-        tried=int(sums[:, 0].sum()),
-        critical=int(sums[:, 1].sum()),
-        share=_range(found["critical"]),
-        ccr=found["ccr"].value,
-        size=int(sum(sizes)),
-    )
-
-
-def channels(results: Results, most: int = CHANNELS) -> list[tuple[int, int, Tally]]:
-    """(step, channel, tally) of the channels (or units) whose faults change most images, worst first.
-
-    Bits and layers are tried in unequal shares: each fault counts for as many as it stands for, and the
-    interval is that of as many faults as would be as sure if all counted the same.
-    """
-    strata, records = results.population.strata, results.records
-    if not len(records):
-        return []
-    number = records["stratum"]
-    weight = np.array([s.size for s in strata], float)[number] / results.sums[number, 0]
-    inner = np.array([math.prod(s.shape[1:]) for s in strata])[number]
-    step = np.array([s.step for s in strata])[number]
-    keys, group = np.unique(np.stack([step, records["index"] // inner]), axis=1, return_inverse=True)
-    least = results.settings.critical(results.images)
-    hit = records["changed"] >= least
-
-    def total(values: Any) -> Any:
-        return np.bincount(group.reshape(-1), values, keys.shape[1])
-
-    mass, square = total(weight), total(weight**2)
-    share, ccr = total(weight * hit) / mass, total(weight * records["changed"]) / mass / results.images
-    tried, critical = total(np.ones(len(records))), total(hit.astype(float))
-    found = []
-    for place in np.lexsort((-share, -ccr))[:most]:
-        size = sum(math.prod(s.shape[1:]) for s in strata if s.step == keys[0, place])
-        n = mass[place] ** 2 / square[place]
-        known = sampling.wilson(share[place] * n, n, results.settings.confidence, max(size, n))
-        tally = Tally(int(tried[place]), int(critical[place]), _range(known), float(ccr[place]), size)
-        found.append((int(keys[0, place]), int(keys[1, place]), tally))
-    return found
+# -- the worst faults ------------------------------------------------------------------------------
 
 
 def worst(arm: Arm, most: int) -> list[tuple[Single, Worst]]:
@@ -110,7 +56,7 @@ def _worst_of(arm: Arm, where: Single, ccr: float, drop: float) -> tuple[Single,
     if weight is not None:
         value = np.array([float(weight.flatten()[where.index])])
         before, after = float(value[0]), float(hits.faulty(hit.fault, value, codes, hit.detail)[0])
-    at = ", ".join(str(int(i)) for i in np.unravel_index(where.index, shape))
+    at = ", ".join(str(int(i)) for i in np.unravel_index(int(hit.index[0]), shape))
     accuracy = arm.accuracy.value - drop
     return where, Worst(0, where.name, where.index, f"[{at}]", where.bit, before, after, ccr, accuracy)
 
@@ -170,10 +116,11 @@ def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], It
         title = f" ({arm.name})" if several else ""
         lines += ["", f"Single faults{title}: {single_words(arm.results)}"]
         if arm is found.arms[0]:
-            kinds = ["layer", "bit"] if any(s.bit >= 0 for s in arm.results.population.strata) else ["layer"]
-            for by in kinds:
-                rows, rest = _shortened(by, _ranking(arm.results, by))
-                lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
+            known = summarise(arm.results, 0)
+            for by, found_rows in (("layer", known.layers), ("bit", known.bits)):
+                if found_rows:
+                    rows, rest = _shortened(by, _ranking(found_rows, by))
+                    lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
         bad = worst(arm, most)
         if bad:
             head = "The worst single fault" if len(bad) == 1 else f"The worst {len(bad)} single faults"
@@ -206,27 +153,24 @@ def single_words(results: Results) -> str:
     )
 
 
-def _ranking(results: Results, by: str) -> Table:
+def _ranking(found: Sequence[Row], by: str) -> Table:
     """Layers or bits, the worst first."""
-    strata = results.population.strata
-    found = tallies(results, lambda s: s.name if by == "layer" else s.bit)
-    order = sorted(found, key=lambda k: (-found[k].share.mean, -found[k].ccr))
-    meaning = {s.bit: field(s.bit, s.codes) for s in strata if s.bit >= 0}
-    head = [by] + ([] if by == "layer" else ["meaning"]) + ["faults", "tried", "critical", "interval", "CCR"]
+    order = sorted(found, key=lambda row: (-row.critical.value, -row.ccr.value))
+    head = [by, *([] if by == "layer" else ["meaning"]), "faults", "tried", "critical", "interval", "CCR", ""]
     rows = [
         [
-            str(k),
-            *([] if by == "layer" else [meaning[k]]),
-            f"{found[k].size:,}",
-            f"{found[k].tried:,}",
-            show(found[k].share.mean, "fraction"),
-            _between(found[k].share),
-            show(found[k].ccr, "fraction"),
+            row.layer if by == "layer" else str(row.bit),
+            *([] if by == "layer" else [row.meaning]),
+            f"{row.population:,.0f}",
+            f"{row.done:,}",
+            show(row.critical.value, "fraction"),
+            _between(_range(row.critical)),
+            show(row.ccr.value, "fraction"),
+            "",
         ]
-        for k in order
-        if found[k].tried
+        for row in order
     ]
-    return [[*head, ""], *([*row, ""] for row in rows)]
+    return [head, *rows]
 
 
 def _shortened(by: str, table: Table, most: int = 16) -> tuple[Table, str]:
@@ -420,18 +364,9 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
     for arm in found.arms:
         row: dict[str, JSON] = {"name": arm.name, "accuracy": _json(_range(arm.accuracy))}
         if arm.results is not None:
-            results = arm.results
-            row["single"] = {
-                "faults": int(results.population.size),
-                "tried": len(results.records),
-                "exhaustive": results.exhaustive,
-                **{name: _json(_range(known)) for name, known in results.intervals.items()},
-                "layers": [{"layer": k, **_row(t)} for k, t in tallies(results, lambda s: s.name).items()],
-                "bits": [{"bit": k, **_row(t)} for k, t in tallies(results, lambda s: s.bit).items()],
-                "cells": [
-                    {"layer": k[0], "bit": k[1], **_row(t)}
-                    for k, t in tallies(results, lambda s: (s.name, s.bit)).items()
-                ],
+            row["single"] = to_json(summarise(arm.results, 0)) | {
+                "faults": int(arm.results.population.size),
+                "tried": len(arm.results.records),
                 "worst": [
                     {
                         "fault": str(where),
@@ -469,18 +404,7 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
 
 
 def _json(known: Range) -> dict[str, JSON]:
-    return known._asdict()
-
-
-def _row(tally: Tally) -> dict[str, JSON]:
-    share = tally.share if tally.tried else None
-    return {
-        "faults": tally.size,
-        "tried": tally.tried,
-        "critical": tally.critical,
-        "share": None if share is None else _json(share),
-        "ccr": tally.ccr if tally.tried else None,
-    }
+    return {"value": known.mean, "low": known.low, "high": known.high}
 
 
 def _finite(value: float | None) -> JSON:
@@ -541,27 +465,24 @@ def _arm(arm: Arm, found: Findings, places: Mapping[str, int], most: int) -> pag
     plain = page_of.Arm(arm.name, _range(arm.accuracy), rates=rates)
     if arm.results is None or not len(arm.results.records):
         return plain
-    results = arm.results
-    strata = results.population.strata
-    bitwise = any(s.bit >= 0 for s in strata)
-    cells = tallies(results, lambda s: (places[s.name], s.bit))
-    by_bit = tallies(results, lambda s: s.bit)
-    meaning = {s.bit: field(s.bit, s.codes) for s in strata if s.bit >= 0}
-    names = {s.step: places[s.name] for s in strata}
+    known = summarise(arm.results, 0)
+
+    def tally(row: Row) -> Tally:
+        place = places.get(row.layer, -1)
+        share, ccr = _range(row.critical), row.ccr.value
+        return Tally(row.done, share, ccr, int(row.population), place, row.bit, row.channel, row.meaning)
+
     return replace(
         plain,
-        share=_range(results.intervals["critical"]),
-        ccr=results.intervals["ccr"].value,
-        tried=len(results.records),
-        critical=int(results.sums[:, 1].sum()),
-        size=int(results.population.size),
-        exhaustive=results.exhaustive,
-        cells=[replace(t, layer=k[0], bit=k[1]) for k, t in cells.items() if t.tried] if bitwise else [],
-        layers=[
-            replace(t, layer=k) for k, t in tallies(results, lambda s: places[s.name]).items() if t.tried
-        ],
-        bits=[replace(t, bit=k, field=meaning[k]) for k, t in by_bit.items() if t.tried] if bitwise else [],
-        channels=[replace(t, layer=names[step], channel=c) for step, c, t in channels(results)],
+        share=_range(known.total.critical),
+        ccr=known.total.ccr.value,
+        tried=known.total.done,
+        size=int(known.total.population),
+        exhaustive=known.exhaustive,
+        cells=[tally(row) for row in known.cells],
+        layers=[tally(row) for row in known.layers],
+        bits=[tally(row) for row in known.bits],
+        channels=[tally(row) for row in known.channels[:CHANNELS]],
         worst=[replace(w, place=places[w.layer]) for _, w in worst(arm, most)],
     )
 

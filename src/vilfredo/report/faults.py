@@ -42,7 +42,6 @@ class Tally:
     """
 
     tried: int
-    critical: int
     share: Range
     ccr: float
     size: int = 0
@@ -89,7 +88,6 @@ class Arm:
     share: Range | None = None
     ccr: float = 0.0
     tried: int = 0
-    critical: int = 0
     size: int = 0
     exhaustive: bool = False
     cells: Sequence[Tally] = ()
@@ -180,7 +178,6 @@ def _arm(arm: Arm) -> dict[str, JSON]:
         "share": None if arm.share is None else _short(arm.share),
         "ccr": payload.short(arm.ccr),
         "tried": arm.tried,
-        "critical": arm.critical,
         "size": arm.size,
         "exhaustive": arm.exhaustive,
         **{name: [_tally(t) for t in getattr(arm, name)] for name in ("cells", "layers", "bits", "channels")},

@@ -27,7 +27,7 @@ function summaryView() {
   byId("subtitle").append(...D.subtitle.map(line => h("span", {}, line)));
   put(byId("summary"), h("dl", { class: "tiles" },
     tile("Accuracy without faults", score(first.accuracy[0]), `as trained ${score(D.float[0])}${drop ? `, ${signed(drop * 100, x => Number(x.toPrecision(2)))} points` : ", the same"}`, `${count(D.images)} images, ${LEVEL}: ${(first.accuracy[1] * 100).toFixed(1)} to ${score(first.accuracy[2])}`),
-    first.share && tile("Single faults that are critical", share(first.share[0]), first.exhaustive ? `all ${count(first.size)} tried` : `${LEVEL}: ${spanned(first.share)}`, first.exhaustive ? null : `${count(first.critical)} of ${count(first.tried)} tried, of ${count(first.size)}`, D.meaning),
+    first.share && tile("Single faults that are critical", share(first.share[0]), first.exhaustive ? `all ${count(first.size)} tried` : `${LEVEL}: ${spanned(first.share)}`, first.exhaustive ? null : `${count(first.tried)} of ${count(first.size)} tried`, D.meaning),
     rate && tile(`Accuracy at ${D.strength} ${rateOf(rate[0])}`, score(rate[1][0]), `${LEVEL}: ${(rate[1][1] * 100).toFixed(1)} to ${score(rate[1][2])}`, `worst of ${plural(rate[4], "copy", "copies")} ${score(rate[3])}`),
     worst && tile("The worst single fault found", `${share(worst.ccr)} of images`, `${worst.layer}${worst.bit >= 0 ? `, ${bitWord(worst.place, worst.bit)}` : ""}`, `${number(worst.before)} → ${number(worst.after)}`),
     several && first.share && tile("With clipping", share(ARMS[1].share[0]), "of single faults are critical", `accuracy without faults ${score(ARMS[1].accuracy[0])}`)));
@@ -55,7 +55,7 @@ function mapView() {
   const value = row => row === undefined ? null : state.what === 0 ? (row.share ? row.share[0] : null) : row.ccr;
   const frame = g("rect", { class: "frame" });
   let marks = new Map(), high = 0;
-  const tell = (row, what) => { said.textContent = row === undefined ? `${what}: not tried` : `${what}: ${count(row.critical)} of ${count(row.tried)} critical, ${ranged(row.share)}; a fault changes the class of ${share(row.ccr)} of images on average${row.size && row.tried < row.size ? `; ${count(row.size)} such faults` : ""}`; };
+  const tell = (row, what) => { said.textContent = row === undefined ? `${what}: not tried` : `${what}: ${ranged(row.share)} critical, ${row.size && row.tried < row.size ? `${count(row.tried)} of ${count(row.size)}` : `all ${count(row.tried)}`} tried; a fault changes the class of ${share(row.ccr)} of images on average`; };
   function draw(room) {
     const arm = ARMS[state.arm];
     const cells = new Map(arm.cells.map(c => [`${c.layer}/${c.bit}`, c])), layerRows = new Map(arm.layers.map(c => [c.layer, c])), bitRows = new Map(arm.bits.map(c => [c.bit, c]));
@@ -94,7 +94,7 @@ function mapView() {
     svg.append(g("text", { x: rightmost + total / 2, y: asBits ? 30 : 16, "text-anchor": "middle" }, asBits ? "all bits" : "share"));
     svg.append(g("text", { x: left - 8, y: top + tall / 2 + 4, "text-anchor": "end", class: "goal-name" }, "all layers"));
     if (asBits) bits.forEach((bit, i) => cell(bitRows.get(bit), left + i * w, top, w, `all layers, bit ${bit}`, `all/${bit}`));
-    cell({ share: arm.share, ccr: arm.ccr, tried: arm.tried, critical: arm.critical, size: arm.size }, rightmost, top, total, "the whole network", "all/all");
+    cell({ share: arm.share, ccr: arm.ccr, tried: arm.tried, size: arm.size }, rightmost, top, total, "the whole network", "all/all");
     order.forEach((layer, line) => {
       const y = top + tall + rowGap + line * tall;
       svg.append(g("text", { x: left - 8, y: y + tall / 2 + 4, "text-anchor": "end" }, middle(LAYERS[layer], chars), g("title", {}, LAYERS[layer])));
