@@ -336,10 +336,11 @@ def ranks(a: Array) -> Array:
 
 
 def _blocks(groups: Sequence[int] | None, count: int) -> list[NDArray[np.int64]]:
-    if groups is None:
-        return [np.array([i]) for i in range(count)]
-    keys = np.asarray(groups)
-    return [np.flatnonzero(keys == key) for key in np.unique(keys)]
+    """The rows of each group, groups of a size together: (groups, size)."""
+    keys = np.arange(count) if groups is None else np.asarray(groups)
+    rows = [np.flatnonzero(keys == key) for key in np.unique(keys)]
+    sizes = sorted({len(row) for row in rows})
+    return [np.stack([row for row in rows if len(row) == size]) for size in sizes]
 
 
 def _left_out(
@@ -348,14 +349,9 @@ def _left_out(
     """Log predictive density of the networks left out in turn, and the signal's variance that suits it."""
     errors, variances = np.zeros(len(target)), np.zeros(len(target))
     for block in blocks:
-        if len(block) == 1:
-            i = block[0]
-            variances[i] = 1.0 / inverse[i, i]
-            errors[i] = alpha[i] / inverse[i, i]
-        else:
-            part = np.linalg.inv(inverse[np.ix_(block, block)])
-            errors[block] = part @ alpha[block]
-            variances[block] = np.diag(part)
+        part = np.linalg.inv(inverse[block[:, :, None], block[:, None, :]])
+        errors[block] = (part @ alpha[block][:, :, None])[:, :, 0]
+        variances[block] = np.diagonal(part, axis1=1, axis2=2)
     variances = np.maximum(variances, 1e-9)
     signal = max(float((errors**2 / variances).mean()), 1e-9)
     density = -0.5 * float(np.log(signal * variances).sum()) - 0.5 * len(target)
