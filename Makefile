@@ -29,7 +29,7 @@ $(BIN)/python:
 
 .venv/.all: .venv/.test
 	$(PIP) --editable '.[test-all,bench,lint,docs]'
-	$(PIP) --no-deps 'syne-tune>=0.16' 'snntorch>=0.9' 'spikingjelly>=0.0.0.0.14'
+	$(PIP) --no-deps 'syne-tune>=0.16' 'snntorch>=0.9' 'spikingjelly>=0.0.0.0.14' 'pytorchfi==0.6.0'
 	@touch $@
 
 install: .venv/.all

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from vilfredo import environment
 
-PEERS = ("optuna", "pymoo", "fvcore", "numba", "snntorch", "spikingjelly")
+PEERS = ("optuna", "pymoo", "fvcore", "numba", "snntorch", "spikingjelly", "pytorchfi")
 
 beside = Path(__file__).resolve().parents[2] / "shared" / "data"
 if "VILFREDO_DATA" not in os.environ and beside.is_dir():

@@ -42,7 +42,7 @@ SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
 SHARE = {"one": 0, "few": 3, "many": 10**9}
 WAYS = {
     "quickest": {},
-    "entries": {"_DENSE_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1},
+    "entries": {"_DENSE_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1, "_BLOCK": 1},
     "rows": {"_ENTRY_SUM": 1e9, "_HIT_SUM": 1e9, "_SPARSE": 0.0},
     "entries of whole rows": {"_DENSE_MAC": 1e9, "_SPARSE": 0.0},
 }

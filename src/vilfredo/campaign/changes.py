@@ -11,6 +11,10 @@ from torch import Tensor
 
 Ints = NDArray[np.int64]
 
+TOGETHER = 512  # injections that go together at most
+"""Row numbers are image · TOGETHER + injection: rows in order come image by image, so that what is kept of an
+image is in the processor's caches while all injections need it."""
+
 
 @dataclass(frozen=True, eq=False)
 class Entries:
@@ -29,7 +33,7 @@ class Entries:
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """One step's output where it differs: `rows` (r,), ascending, each of them injection · n + image, and
+    """One step's output where it differs: `rows` (r,), ascending, see `TOGETHER`, and
     their outputs, either whole, a tensor (r, …), or `Entries`."""
 
     rows: Ints
@@ -41,10 +45,10 @@ class Change:
         return len(self.codes.index) / len(self.rows) if isinstance(self.codes, Entries) else np.inf
 
 
-def whole(change: Change | None, rows: Ints, golden: Tensor, images: int) -> Tensor:
+def whole(change: Change | None, rows: Ints, golden: Tensor) -> Tensor:
     """The outputs (r, …) at these rows, among which are all that changed; `golden` (n, …)."""
-    out = golden[torch.from_numpy(rows % images)]
-    if change is None:
+    out = golden[torch.from_numpy(rows // TOGETHER)]
+    if change is None or not len(change.rows):
         return out
     at = np.searchsorted(rows, change.rows)
     if isinstance(change.codes, Tensor):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilfredo.campaign import spread
-from vilfredo.campaign.changes import Change, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.changes import TOGETHER, Change, Ints, at_rows, from_entries, joined, whole
 from vilfredo.campaign.golden import Golden
 from vilfredo.campaign.hits import ALIVE, Blow, check, place, struck
 from vilfredo.campaign.injection import INPUT, Hit, Injection
@@ -29,7 +29,6 @@ from vilfredo.nn.deployed import Deployed, finished, sums
 from vilfredo.protocols import Site
 
 _WINDOW = 4096  # injections that are sorted at a time
-_TOGETHER = 512  # injections in one batch at most
 
 Struck = dict[tuple[int, Site], list[tuple[int, Hit]]]  # by step and site: hits and whose they are
 
@@ -75,12 +74,12 @@ class Engine:
             part = injections[first : first + _WINDOW]
             found: list[Tensor | None] = [None] * len(part)
             for places, rows, codes in self._answers(part):
-                local = rows // self.images
-                begins = np.flatnonzero(np.diff(local, prepend=-1))
-                for begin, end in zip(begins, np.append(begins[1:], len(local)), strict=True):
+                image, local = np.divmod(rows, TOGETHER)
+                for one in np.unique(local).tolist():
+                    mine = np.flatnonzero(local == one)
                     out = self.golden.clone()
-                    out[torch.from_numpy(rows[begin:end] % self.images)] = codes[begin:end]
-                    found[places[local[begin]]] = out
+                    out[torch.from_numpy(image[mine])] = codes[torch.from_numpy(mine)]
+                    found[places[one]] = out
             for answer in found:
                 yield self.golden.clone() if answer is None else answer
 
@@ -92,7 +91,7 @@ class Engine:
         found = np.tile(self.classes.numpy(), (len(injections), 1))
         for first in range(0, len(injections), _WINDOW):
             for places, rows, codes in self._answers(injections[first : first + _WINDOW]):
-                local, image = np.divmod(rows, self.images)
+                image, local = np.divmod(rows, TOGETHER)
                 found[first + places[local], image] = codes.argmax(1).numpy()
         return found
 
@@ -103,12 +102,12 @@ class Engine:
         start = 0
         while start < len(order):
             each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
-            size = min(max(self.memory // (4 * each), 1), _TOGETHER)
+            size = min(max(self.memory // (4 * each), 1), TOGETHER)
             places = order[start : start + size]
             with torch.no_grad():
                 change = self._changed([injections[i] for i in places])
                 if change is not None:
-                    codes = whole(change, change.rows, self.golden, self.images)
+                    codes = whole(change, change.rows, self.golden)
                     yield np.array(places), change.rows, codes
             start += size
 
@@ -170,7 +169,7 @@ class Engine:
         sums_ = golden.sums[number].view(self.images, -1).numpy()
 
         def golden_sums(cell: Ints) -> NDArray[np.float64]:
-            return sums_[cell // size % self.images, cell % size].astype(np.float64)
+            return sums_[cell // size // TOGETHER, cell % size].astype(np.float64)
 
         cell, value = struck(blows, golden_sums, step.accumulator)
         total = torch.from_numpy(value)
@@ -191,7 +190,6 @@ class Engine:
             known if known is not None and len(known.rows) else None,
             rows,
             golden.codes(step.inputs[0]),
-            self.images,
         )
         if weights is None:
             return sums(step, [x])
@@ -221,14 +219,15 @@ class Engine:
             else:
                 there = partial(self._codes, number, change, size)
                 cell, value = struck(blows, there, what)
-            kind = self._golden.flat(number).dtype
-            change = self._overwritten(number, change, cell // size, cell % size, value.astype(kind))
+            with np.errstate(invalid="ignore"):  # NaNs that signal
+                code = value.astype(np.float32)
+            change = self._overwritten(number, change, cell // size, cell % size, code)
         return change
 
     def _codes(self, number: int, change: Change | None, size: int, cell: Ints) -> NDArray[np.float64]:
         """The codes in these cells (m,), which are row · size + index."""
         row, index = np.divmod(cell, size)
-        found: NDArray[np.float64] = self._golden.flat(number)[row % self.images, index].astype(np.float64)
+        found: NDArray[np.float64] = self._golden.flat(number)[row // TOGETHER, index].astype(np.float64)
         if change is None:
             return found
         at = np.searchsorted(change.rows, row)
@@ -254,7 +253,7 @@ class Engine:
             return spread.kept(golden, number, row, index, code)
         if isinstance(change.codes, Tensor):
             rows = np.union1d(change.rows, row)
-            out = whole(change, rows, golden.codes(number), self.images)
+            out = whole(change, rows, golden.codes(number))
             out.view(len(rows), -1).numpy()[np.searchsorted(rows, row), index] = code
             return spread.difference(golden, number, rows, out)
         size = golden.flat(number).shape[1]
@@ -282,11 +281,11 @@ class Engine:
                 continue
             detail = np.asarray(hit.detail)
             if hit.image is None:
-                rows = np.arange(self.images) + injection * self.images
+                rows = np.arange(self.images) * TOGETHER + injection
                 cell = (rows[:, None] * size + hit.index).reshape(-1)
                 detail = np.tile(detail, self.images)
             else:
-                cell = (hit.image + injection * self.images) * size + hit.index
+                cell = (hit.image * TOGETHER + injection) * size + hit.index
             if (np.diff(cell) < 0).any():
                 by = np.argsort(cell, kind="stable")
                 cell, detail = cell[by], detail[by]
@@ -321,11 +320,9 @@ class Engine:
             self._checked(injection, hit, size)
             by_injection.setdefault(injection, []).append(hit)
         blows: list[Blow] = []
-        rows: list[Ints] = []
-        chosen: list[Ints] = []
+        chosen = np.full((self.images, len(by_injection)), -1)
         sets = 0
-        for injection, hits in by_injection.items():
-            own = np.full(self.images, -1)
+        for own, hits in zip(chosen.T, by_injection.values(), strict=True):
             if any(hit.image is None and len(hit.index) for hit in hits):
                 own[:] = sets
                 blows += [_blow(k, hit, sets * size, None) for k, hit in enumerate(hits) if hit.image is None]
@@ -335,9 +332,6 @@ class Engine:
                 own[image] = sets
                 blows += [_blow(k, hit, sets * size, image) for k, hit in enumerate(hits)]
                 sets += 1
-            struck_images = np.flatnonzero(own >= 0)
-            rows.append(struck_images + injection * self.images)
-            chosen.append(own[struck_images])
         if not sets:
             return None
         weight = step.weight.flatten().numpy()
@@ -349,11 +343,11 @@ class Engine:
         numbers = np.unique(cell // size)
         if not len(numbers):
             return None
-        all_rows, all_chosen = np.concatenate(rows), np.concatenate(chosen)
-        real = np.isin(all_chosen, numbers)
+        real = np.isin(chosen, numbers)
+        image, which = np.nonzero(real)
         return spread.FaultyWeights(
-            all_rows[real],
-            np.searchsorted(numbers, all_chosen[real]),
+            image * TOGETHER + np.array(list(by_injection))[which],
+            np.searchsorted(numbers, chosen[real]),
             np.searchsorted(numbers, cell // size),
             cell % size,
             value,

@@ -63,8 +63,8 @@ class Geometry(NamedTuple):
 
 class Reach(NamedTuple):
     """Which pixels of the output a pixel p of the input is added to, `start[p]` to `start[p + 1]` of `pixel`,
-    and through which place in the kernel; and by pixel q of the output the other way round, `source[first[q]]`
-    to `source[first[q + 1]]`."""
+    and through which place in the kernel; and by pixel q of the output the other way round, `first[q]` to
+    `first[q + 1]` of `source`."""
 
     start: Places
     pixel: Places
@@ -151,8 +151,9 @@ def spread(
 
     Channels of a group lie beside each other, `width` of them, a multiple of 16, or else O / groups:
     `weight` is (C, places in the kernel, width), `down` and `up` (n, groups · P, width), all of them flat.
-    `sums` and `codes` (n, O, P) are the golden ones. `chosen` (r,) is each row's set of hits or −1; `x` (n, C,
-    H, W) are the input's golden codes less their zero point. `total` (groups · P · width) and `mark` are zero before and after.
+    `sums` and `codes` (n, O, P) are the golden ones. `chosen` (r,) is each row's set of hits or −1; `x` (n,
+    C, H, W) are the input's golden codes less their zero point. `total` (groups · P · width) and `mark` are
+    zero before and after.
     """
     pixels = g.out_height * g.out_width
     area = g.height * g.width

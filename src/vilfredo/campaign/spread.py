@@ -16,15 +16,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilfredo.campaign import kernels
-from vilfredo.campaign.changes import Change, Entries, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.changes import TOGETHER, Change, Entries, Ints, at_rows, from_entries, joined, whole
 from vilfredo.campaign.golden import Golden, Linear, extent
 from vilfredo.nn.deployed import Step, finished, multiplied, sums
 
 # Nanoseconds on one core, as measured; what they decide is which of two ways is taken, not what comes out.
 _DENSE_MAC, _DENSE_SUM = 0.02, 3.0
-_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM = 0.12, 0.4, 0.4
+_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.25, 1.0, 0.8, 20.0
+_BLOCK = 1 << 22  # bytes of whole rows that are computed at a time: they stay in the caches
 _BUFFER = 1 << 20  # entries that a kernel writes at a time
-_SPARSE = 0.2  # share of codes that differ up to which they are kept one by one
+_SPARSE = 0.1  # share of codes that differ up to which they are kept one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +54,9 @@ def computed(
         return joined([part for part in parts if part is not None])
     first = arriving[0]
     if step.op == "max_pool" and first is not None and isinstance(first.codes, Entries) and _quick(golden):
-        return _maxima(golden, number, first)
+        size = golden.flat(step.inputs[0]).shape[1] * len(first.rows)
+        if len(first.codes.index) * _ENTRY_MAXIMUM < size * _DENSE_SUM:
+            return _maxima(golden, number, first)
     linear = golden.linear(number)
     if weights is not None:
         return _with_weights(golden, number, linear, arriving, weights)
@@ -66,10 +69,26 @@ def computed(
 def dense(golden: Golden, number: int, rows: Ints, arriving: Sequence[Change | None]) -> Change | None:
     """Whole rows, computed anew."""
     step = golden.network.steps[number]
-    inputs = [
-        whole(c, rows, golden.codes(i), golden.images) for i, c in zip(step.inputs, arriving, strict=True)
-    ]
-    return difference(golden, number, rows, finish(golden, number, sums(step, inputs)))
+
+    def block(mine: Ints) -> Change | None:
+        inputs = [
+            whole(None if c is None else at_rows(c, np.isin(c.rows, mine)), mine, golden.codes(i))
+            for i, c in zip(step.inputs, arriving, strict=True)
+        ]
+        return difference(golden, number, mine, finish(golden, number, sums(step, inputs)))
+
+    return _in_blocks(golden, number, rows, block)
+
+
+def _in_blocks(
+    golden: Golden, number: int, rows: Ints, block: Callable[[Ints], Change | None]
+) -> Change | None:
+    """What `block` makes of rows, some at a time."""
+    step = golden.network.steps[number]
+    each = 4 * (golden.sums[number][0].numel() + sum(golden.codes(i)[0].numel() for i in step.inputs))
+    size = max(_BLOCK // each, 8)
+    parts = [block(rows[i : i + size]) for i in range(0, len(rows), size)]
+    return together(golden, number, [part for part in parts if part is not None])
 
 
 def finish(golden: Golden, number: int, total: Tensor) -> Tensor:
@@ -88,7 +107,7 @@ def difference(golden: Golden, number: int, rows: Ints, out: Tensor) -> Change |
     """Where the outputs (r, …) of these rows differ from the golden ones: as entries if these are few."""
     if not len(rows):
         return None
-    image = rows % golden.images
+    image = rows // TOGETHER
     if _quick(golden) and out.dtype == torch.float32:
         flat, right = out.contiguous().view(len(rows), -1).numpy(), golden.flat(number)
         counts = np.empty(len(rows), np.int64)
@@ -110,7 +129,7 @@ def difference(golden: Golden, number: int, rows: Ints, out: Tensor) -> Change |
 
 def kept(golden: Golden, number: int, row: Ints, index: Ints, code: NDArray[np.float32]) -> Change | None:
     """A change of those entries (m,) of a step's output that differ from the golden codes."""
-    right = golden.flat(number)[row % golden.images, index]
+    right = golden.flat(number)[row // TOGETHER, index]
     other = (code != right) & ~(np.isnan(code) & np.isnan(right))
     return from_entries(row[other], index[other], code[other])
 
@@ -215,7 +234,7 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
     before, after = golden.flat(step.inputs[0]), golden.flat(number)
     seen, written = np.full(before.shape[1], -1, np.int32), np.full(after.shape[1], -1, np.int32)
     value = np.empty(before.shape[1], np.float32)
-    image = change.rows % golden.images
+    image = change.rows // TOGETHER
 
     def kernel(first: int, start: Ints, index: NDArray[np.int32], code: NDArray[np.float32]) -> int:
         return kernels.maxima(
@@ -274,7 +293,7 @@ def _spread(
         entries = change.codes
         assert isinstance(entries, Entries)
         row = entries.row
-        delta = entries.code - golden.flat(i)[change.rows[row] % golden.images, entries.index]
+        delta = entries.code - golden.flat(i)[change.rows[row] // TOGETHER, entries.index]
         parts.append((change.rows, entries, row, delta.astype(kind) * kind.type(factor)))
     if len(parts) == 1 and len(parts[0][0]) == len(rows):
         start, index, delta = parts[0][1].start, parts[0][1].index, parts[0][3]
@@ -287,7 +306,7 @@ def _spread(
         index = np.concatenate([e.index for _, e, _, _ in parts])[order]
         delta = np.concatenate([d for *_, d in parts])[order]
     down, up = linear.pixels
-    image = rows % golden.images
+    image = rows // TOGETHER
     shape = (len(golden.x), g.channels, g.height, g.width)
     x = golden.centred(step.inputs[0], step.zeros[0]).reshape(shape)
     places = g.groups * g.out_height * g.out_width
@@ -367,7 +386,7 @@ def _with_weights(
 def together(golden: Golden, number: int, parts: list[Change]) -> Change | None:
     """Of entries if all are, else whole."""
     if len(parts) > 1 and any(isinstance(p.codes, Tensor) for p in parts):
-        parts = [Change(p.rows, whole(p, p.rows, golden.codes(number), golden.images)) for p in parts]
+        parts = [Change(p.rows, whole(p, p.rows, golden.codes(number))) for p in parts]
     return joined(parts)
 
 
@@ -404,7 +423,7 @@ def _weighed(
 ) -> Change | None:
     step, g = golden.network.steps[number], linear.geometry
     down, up = linear.planes
-    image = weights.rows % golden.images
+    image = weights.rows // TOGETHER
     shape = (len(golden.x), g.channels, g.height, g.width)
     x = golden.centred(step.inputs[0], step.zeros[0]).reshape(shape)
     total = np.zeros(math.ceil(linear.codes.shape[2] / 16) * 16, linear.factor.dtype)
@@ -463,7 +482,7 @@ def _channels(golden: Golden, number: int, weights: FaultyWeights) -> Change | N
             parts.append(_anew(golden, number, rows, None, weight))
             continue
         which = torch.from_numpy(channel)
-        image = torch.from_numpy(rows % golden.images)
+        image = torch.from_numpy(rows // TOGETHER)
         x = golden.codes(step.inputs[0])[image]
         x = x - step.zeros[0] if step.zeros[0] else x
         total = multiplied(step, x, weight[which], None if step.bias is None else step.bias[which])
@@ -496,7 +515,11 @@ def with_weight(step: Step, weights: FaultyWeights, number: int) -> Step:
 
 
 def _anew(golden: Golden, number: int, rows: Ints, change: Change | None, weight: Tensor) -> Change | None:
-    step = golden.network.steps[number]
-    x = whole(change, rows, golden.codes(step.inputs[0]), golden.images)
-    total = sums(replace(step, weight=weight), [x])
-    return difference(golden, number, rows, finish(golden, number, total))
+    step = replace(golden.network.steps[number], weight=weight)
+
+    def block(mine: Ints) -> Change | None:
+        here = None if change is None else at_rows(change, np.isin(change.rows, mine))
+        x = whole(here, mine, golden.codes(step.inputs[0]))
+        return difference(golden, number, mine, finish(golden, number, sums(step, [x])))
+
+    return _in_blocks(golden, number, rows, block)
