@@ -18,6 +18,11 @@ from vilfredo.nn.simulation import simulation
 NOISE = {"float32": 100.0, "float16": 50.0, "bfloat16": 30.0}  # dB of signal to noise at least
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(1)
+
+
 @pytest.mark.parametrize("form", NOISE)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_of_networks(name: str, form: str) -> None:

@@ -19,6 +19,11 @@ from vilfredo.nn.folding import SUMMING, Undeployable, outputs, parts, results
 from vilfredo.nn.graph import Traced, Untraceable, trace
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(1)
+
+
 def again(traced: Traced, x: Tensor) -> Tensor:
     return outputs(traced.architecture.layers, traced.tensors, x)[-1]
 
