@@ -1,25 +1,27 @@
 """How fast faults are injected: the engine beside PyTorchFI, on the same network, faults and arithmetic.
 
 The network: 16, 16 filters of 3 × 3, pooled 2 × 2, 32, 32 filters, pooled, dense layers of 80, 64 and 10:
-147,722 parameters, three epochs on 12,000 images of Fashion-MNIST, whole numbers of 8 bits with power-of-two
-scales. 256 test images, all in one batch. Everything runs in one thread; time is the processor time of the
-process, so that what else the machine does weighs less; `cpu_share` is its part of the time on the wall.
+147,722 parameters, three epochs on 12,000 images of Fashion-MNIST, whole numbers of 8 bits with
+power-of-two scales. 256 test images, all in one batch. Everything runs in one thread; time is the processor
+time of the process, so that what else the machine does weighs less; `cpu_share` is its part of the time on
+the wall.
 
-**PyTorchFI** 0.6.0 has a copy of the network made for each fault, as its documentation says, and runs it on the
-images without gradients. It works on `nn.simulation`, which computes the same whole numbers in ordinary layers
-in float32. `speedup_*` is the ratio of its time per fault to the engine's, the median of rounds, each with new
-faults that both get; before the first round both have run once. `speedup_lean_*`: the same with what rounds sums
-to codes, which `simulation` does in float64, replaced by the same in place in float32 (`_Lean`), the fastest
-that we could make of it. Every fault's outputs are compared bit for bit (`identical`, `identical_faults`).
+**PyTorchFI** 0.6.0 has a copy of the network made for each fault, as its documentation says, and runs it on
+the images without gradients. It works on `nn.simulation`, which computes the same whole numbers in ordinary
+layers in float32. `speedup_*` is the ratio of its time per fault to the engine's, the median of rounds,
+each with new faults that both get; before the first round both have run once. `speedup_lean_*`: the same
+with what rounds sums to codes, which `simulation` does in float64, replaced by the same in place in float32
+(`_Lean`), the fastest that we could make of it. Every fault's outputs are compared bit for bit
+(`identical`, `identical_faults`).
 
 * `conv`: one flipped bit of one weight, uniform over all bits of all convolution weights; `all`: over all
   weights.
 * `neuron`: one flipped bit of one accumulator in each of the 256 images, a neuron of any layer; PyTorchFI's
   batched mode, 256 faults in one run. Bits 0 to 22, which float32 holds exactly.
 
-`speedup_plain_*`: the same beside a loop that copies nothing: the weight is changed in place, the lean network
-run, the weight put back. It shows what the engine itself gives. `ber_*`: all weights with a bit error rate.
-`float32`: flipped bits of the mantissas and signs of a float32 network's convolution weights.
+`speedup_plain_*`: the same beside a loop that copies nothing: the weight is changed in place, the lean
+network run, the weight put back. It shows what the engine itself gives. `ber_*`: all weights with a bit
+error rate. `float32`: flipped bits of the mantissas and signs of a float32 network's convolution weights.
 """
 
 from __future__ import annotations

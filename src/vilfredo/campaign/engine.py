@@ -97,6 +97,8 @@ class Engine:
 
     def _answers(self, injections: Sequence[Injection]) -> Iterator[tuple[Ints, Ints, Tensor]]:
         """Batches: which injections, which rows of them come to another output, and these outputs (r, …)."""
+        for step, site in {(hit.step, hit.site) for injection in injections for hit in injection.hits}:
+            place(self.network, step, site)
         first = [min((hit.step for hit in i.hits), default=self._last) for i in injections]
         order = sorted(range(len(injections)), key=first.__getitem__)
         start = 0
@@ -117,8 +119,6 @@ class Engine:
         for number, injection in enumerate(injections):
             for hit in injection.hits:
                 hits.setdefault((hit.step, hit.site), []).append((number, hit))
-        for where, site in hits:
-            place(self.network, where, site)
         network = self.network
         changes: dict[int, Change | None] = {}
         changes[INPUT] = self._stored(None, INPUT, hits, "inputs", network.input)
