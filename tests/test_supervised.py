@@ -344,7 +344,7 @@ class Twice(nn.Module):
         ({"device": "meta"}, "cannot train on device 'meta'"),
         (
             {"goals": ["eror"]},
-            r"nothing computes the goal 'eror'; did you mean 'error'\? known are energy, error",
+            r"nothing computes the goal 'eror'; did you mean 'error'\? known are adcr, asi",
         ),
         ({"goals": ["candidate"]}, "nothing computes the goal 'candidate'"),
         ({"goals": []}, "has no goals"),
