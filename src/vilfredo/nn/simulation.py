@@ -81,8 +81,11 @@ def _module(step: Step, dtype: torch.dtype) -> nn.Module:
         if step.op == "dense":
             module = nn.Linear(weight.shape[1], weight.shape[0], has)
         else:
-            window = (tuple(args[name]) for name in ("kernel", "stride", "padding", "dilation"))
-            module = nn.Conv2d(weight.shape[1] * args["groups"], len(weight), *window, args["groups"], has)
+            kernel, stride, padding, dilation = (
+                tuple(args[name]) for name in ("kernel", "stride", "padding", "dilation")
+            )
+            inside, groups = weight.shape[1] * args["groups"], args["groups"]
+            module = nn.Conv2d(inside, len(weight), kernel, stride, padding, dilation, groups, has)
     held = {"weight": weight, "bias": bias} if bias is not None else {"weight": weight}
     module.load_state_dict({name: t.to(dtype) for name, t in held.items()}, assign=True)
     if step.zeros[0]:
