@@ -330,7 +330,7 @@ def settings(found: Findings) -> dict[str, JSON]:
         "per": order.scheme.per,
         "calibration": f"{order.scheme.calibration} of {order.samples} training images",
     }
-    options = {n: v for n, v in vars(campaign.fault).items() if v is not None}
+    options = {n: v for n, v in vars(campaign.fault).items() if v is not None and n not in ("rate", "site")}
     return {
         "network": found.subject.title,
         "data": found.subject.data.name,
@@ -339,6 +339,7 @@ def settings(found: Findings) -> dict[str, JSON]:
         **(scheme if order.form == "whole" else {}),
         "clip": order.clipped,
         "fault": {"kind": _fault(found), **{k: _plain(v) for k, v in options.items()}},
+        "rates": list(order.rates) or "none",
         "layers": list(campaign.layers) if campaign.layers else "all",
         "critical": _meaning(found),
         "margin": campaign.error,

@@ -29,7 +29,7 @@ function summaryView() {
     tile("Accuracy without faults", score(first.accuracy[0]), `as trained ${score(D.float[0])}${drop ? `, ${signed(drop * 100, x => Number(x.toPrecision(2)))} points` : ", the same"}`, `${count(D.images)} images, ${LEVEL}: ${(first.accuracy[1] * 100).toFixed(1)} to ${score(first.accuracy[2])}`),
     first.share && tile("Single faults that are critical", share(first.share[0]), first.exhaustive ? `all ${count(first.size)} tried` : `${LEVEL}: ${spanned(first.share)}`, first.exhaustive ? null : `${count(first.tried)} of ${count(first.size)} tried`, D.meaning),
     rate && tile(`Accuracy at ${D.strength} ${rateOf(rate[0])}`, score(rate[1][0]), `${LEVEL}: ${(rate[1][1] * 100).toFixed(1)} to ${score(rate[1][2])}`, `worst of ${plural(rate[4], "copy", "copies")} ${score(rate[3])}`),
-    worst && tile("The worst single fault found", `${share(worst.ccr)} of images`, `${worst.layer}${worst.bit >= 0 ? `, ${bitWord(worst.place, worst.bit)}` : ""}`, `${number(worst.before)} → ${number(worst.after)}`),
+    worst && tile("The worst single fault found", `${share(worst.ccr)} of images`, `layer ${worst.layer}${worst.bit >= 0 ? `, ${bitWord(worst.place, worst.bit)}` : ""}`, `${number(worst.before)} → ${number(worst.after)}`),
     several && first.share && tile("With clipping", share(ARMS[1].share[0]), "of single faults are critical", `accuracy without faults ${score(ARMS[1].accuracy[0])}`)));
 }
 
