@@ -136,7 +136,9 @@ def learned(known: Sequence[Measured], fault: str, tier: str) -> Model:
 
 def row(of: Measured, tier: str) -> Mapping[str, float]:
     known = of.features["topology"]
-    return known if tier == "topology" else {**known, **of.features[tier]}
+    if tier == "topology":
+        return known
+    return {**known, **{f"gains.{name}": value for name, value in of.features[tier].items()}}
 
 
 def curve(known: Sequence[Measured], count: int) -> float:

@@ -12,6 +12,7 @@ networks that it is not told of (leave one out, equation 5.12). Ours. Shares are
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,9 +33,9 @@ MOST = 128  # networks that a model learns from: the last ones
 SCREENS = (0.0, 1.0, 2.0)  # powers of the rank correlation that features weigh by
 LENGTHS = (1.0, 2.0, 4.0)  # of the Matérn kernel, in units of the typical distance
 LINEAR = (0.0, 0.5, 1.0)  # shares of the linear kernel
-NOISES = (0.03, 0.1, 0.3, 1.0)  # variances, in units of the kernel's
+NOISES = (0.1, 0.3, 1.0)  # variances, in units of the kernel's
 EDGE = 1e-4  # shares are kept this far from 0 and 1
-SHARPNESS = 1.0
+SHARPNESS = 0.1  # of their weights in the average: densities of a search's few networks are noisy
 
 
 class Resilience:
@@ -244,7 +245,8 @@ def fit(
     rows: Sequence[Mapping[str, float]], values: Sequence[float], groups: Sequence[int] | None = None
 ) -> Model:
     """The model of `values` (n,) by the features of n networks, n ≥ 3; rows of equal `groups` are left out
-    together when experts are compared (a network quantised in two ways).
+    together when experts are compared (a network quantised in two ways). Names of features may have a
+    family before a dot (`gains.margin`): experts also look at one family alone.
 
     Raises `ValueError` if there are fewer, or values that are not finite.
     """
@@ -276,8 +278,8 @@ def fit(
     blocks = _blocks(groups, len(y))
     made: list[tuple[float, Expert]] = []
     correlation = np.abs(np.array([spearman(column, target) for column in x.T]))
-    for screen in SCREENS:
-        weights = np.maximum(correlation, 0.02) ** screen
+    for screen, own in itertools.product(SCREENS, _families(names)):
+        weights = np.where(own, np.maximum(correlation, 0.02) ** screen, 0.0)
         weights = weights / math.sqrt(float((weights**2).sum()))
         for linear in LINEAR:
             for length in LENGTHS if linear < 1 else LENGTHS[:1]:
@@ -333,6 +335,15 @@ def ranks(a: Array) -> Array:
     _, inverse, counts = np.unique(a, return_inverse=True, return_counts=True)
     starts = np.cumsum(counts) - counts
     return np.asarray((starts + (counts - 1) / 2)[inverse.reshape(-1)], dtype=float)
+
+
+def _families(names: Sequence[str]) -> list[NDArray[np.bool_]]:
+    """All features, and those of each family by itself: what stands before the first dot of their names."""
+    of = [name.split(".", 1)[0] if "." in name else "" for name in names]
+    found = [np.ones(len(names), dtype=bool)]
+    if len(set(of)) > 1:
+        found += [np.array([own == family for own in of]) for family in sorted(set(of))]
+    return found
 
 
 def _blocks(groups: Sequence[int] | None, count: int) -> list[NDArray[np.int64]]:
