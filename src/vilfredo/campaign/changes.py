@@ -45,11 +45,24 @@ class Change:
         return len(self.codes.index) / len(self.rows) if isinstance(self.codes, Entries) else np.inf
 
 
+def at_images(golden: Tensor, rows: Ints) -> Tensor:
+    """What the images of these rows have in `golden` (n, …). Not to be written to, as it may be part of
+    it."""
+    image = rows // TOGETHER
+    if len(image) and image[-1] - image[0] + 1 == len(image) and (np.diff(image) == 1).all():
+        return golden[image[0] : image[-1] + 1]
+    return golden[torch.from_numpy(image)]
+
+
 def whole(change: Change | None, rows: Ints, golden: Tensor) -> Tensor:
-    """The outputs (r, …) at these rows, among which are all that changed; `golden` (n, …)."""
-    out = golden[torch.from_numpy(rows // TOGETHER)]
+    """The outputs (r, …) at these rows, among which are all that changed; `golden` (n, …). Not to be written
+    to."""
+    out = at_images(golden, rows)
     if change is None or not len(change.rows):
         return out
+    if isinstance(change.codes, Tensor) and len(change.rows) == len(rows):
+        return change.codes
+    out = out.clone()
     at = np.searchsorted(rows, change.rows)
     if isinstance(change.codes, Tensor):
         out[torch.from_numpy(at)] = change.codes

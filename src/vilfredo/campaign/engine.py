@@ -105,6 +105,7 @@ class Engine:
         while start < len(order):
             each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
             size = min(max(self.memory // (4 * each), 1), TOGETHER)
+            size = size if self._golden.whole else 1  # whole layers, of which more are no faster together
             places = order[start : start + size]
             with torch.no_grad():
                 change = self._changed([injections[i] for i in places])
@@ -253,7 +254,7 @@ class Engine:
             return spread.kept(golden, number, row, index, code)
         if isinstance(change.codes, Tensor):
             rows = np.union1d(change.rows, row)
-            out = whole(change, rows, golden.codes(number))
+            out = whole(change, rows, golden.codes(number)).clone()
             out.view(len(rows), -1).numpy()[np.searchsorted(rows, row), index] = code
             return spread.difference(golden, number, rows, out)
         size = golden.flat(number).shape[1]

@@ -16,7 +16,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilfredo.campaign import kernels
-from vilfredo.campaign.changes import TOGETHER, Change, Entries, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.changes import (
+    TOGETHER,
+    Change,
+    Entries,
+    Ints,
+    at_images,
+    at_rows,
+    from_entries,
+    joined,
+    whole,
+)
 from vilfredo.campaign.golden import Golden, Linear, extent
 from vilfredo.nn.deployed import Step, finished, multiplied, sums
 
@@ -121,9 +131,7 @@ def difference(golden: Golden, number: int, rows: Ints, out: Tensor) -> Change |
         entries = Entries(start, np.empty(start[-1], np.int32), np.empty(start[-1], np.float32))
         kernels.collect(flat, right, image, kept, start, entries.index, entries.code)
         return Change(rows[kept], entries)
-    right_ = golden.codes(number)[torch.from_numpy(image)]
-    same = (out == right_) | (out.isnan() & right_.isnan())
-    mask = ~same.flatten(1).all(1).numpy()
+    mask = (out != at_images(golden.codes(number), rows)).flatten(1).any(1).numpy()
     return at_rows(Change(rows, out), mask) if mask.any() else None
 
 
@@ -483,7 +491,7 @@ def _channels(golden: Golden, number: int, weights: FaultyWeights) -> Change | N
             continue
         which = torch.from_numpy(channel)
         image = torch.from_numpy(rows // TOGETHER)
-        x = golden.codes(step.inputs[0])[image]
+        x = at_images(golden.codes(step.inputs[0]), rows)
         x = x - step.zeros[0] if step.zeros[0] else x
         total = multiplied(step, x, weight[which], None if step.bias is None else step.bias[which])
         out = total if step.finish is None else step.finish(total, which, 1)
