@@ -18,6 +18,7 @@ from torch import nn
 from vilfredo import inject, subject
 from vilfredo.cli import main
 from vilfredo.data import digits
+from vilfredo.nn.quantize import Scheme
 
 NET = '''
 import torch
@@ -306,6 +307,16 @@ def test_a_trial_is_taken_with_its_weights_and_data(searched: Path) -> None:
     told = run(trial.number, "--store", searched, "--budget", 0, "--ber", "0.01", "--copies", 2).output
     assert f"trial {trial.number} of " in told
     assert "0.01" in told
+
+
+def test_a_trial_is_deployed_as_its_search_did() -> None:
+    known = Scheme(5, 5, "real", "tensor", layers={"1": 7})
+    options = {p.name: p.default for p in main.commands["faults"].params} | {"ber": ()}
+    options = {name: None if repr(value) == "Sentinel.UNSET" else value for name, value in options.items()}
+    assert inject.order(options, known).scheme == known
+    assert inject.order(options).scheme == Scheme()
+    asked = inject.order(options | {"bits": 6, "scales": "power-of-two"}, known).scheme
+    assert asked == Scheme(6, 6, "power_of_two", "tensor")
 
 
 def test_trials_that_cannot_be_hit(searched: Path, tmp_path: Path) -> None:

@@ -812,11 +812,15 @@ def _count(number: int, noun: str) -> str:
     show_default=True,
     help="Whole numbers of --bits, or a floating-point format.",
 )
-@click.option("--bits", type=click.IntRange(4, 16), default=8, show_default=True, help="Of whole numbers.")
+@click.option("--bits", type=click.IntRange(4, 16), help="Of whole numbers.  [default: 8, or the trial's]")
 @click.option(
-    "--scales", type=click.Choice(["power-of-two", "real"]), default="power-of-two", show_default=True
+    "--scales", type=click.Choice(["power-of-two", "real"]), help="[default: power-of-two, or the trial's]"
 )
-@click.option("--per", type=click.Choice(["channel", "tensor"]), default="channel", show_default=True)
+@click.option(
+    "--per",
+    type=click.Choice(["channel", "tensor"]),
+    help="Scales of weights.  [default: channel, or the trial's]",
+)
 @click.option("--clip", is_flag=True, help="Compare with activations kept within the range of the data.")
 @click.option(
     "--fault",
@@ -881,7 +885,7 @@ def faults(network: str, run: str | None, store: str, plain: bool, **options: An
     else:
         scale = inject.scale(options["mean"], options["std"])
         subject = of_module(network, data, options["weights"], options["inputs"], scale)
-    order = inject.order(options)
+    order = inject.order(options, subject.scheme)
     work = inject.Injection(subject, order, options["log"])
     found, quiet = work.findings, options["json_file"] == "-"
     for line in () if quiet else findings.begun(found):

@@ -278,8 +278,11 @@ def paired(first: Results, second: Results) -> Paired | None:
 # -- options of the command line --------------------------------------------------------------------
 
 
-def order(options: Mapping[str, Any]) -> Order:
-    """What the options of `vilfredo faults` ask for. Raises `ValueError`, one sentence."""
+def order(options: Mapping[str, Any], known: Scheme | None = None) -> Order:
+    """What the options of `vilfredo faults` ask for; `known` is how a trial was deployed by its search.
+
+    Raises `ValueError`, one sentence.
+    """
     rates = tuple(rate for text in options["ber"] for rate in _rates(text))
     site = options["site"]
     if site is not None and site not in SITES:
@@ -308,7 +311,11 @@ def order(options: Mapping[str, Any]) -> Order:
     )
     lone = getattr(kind, "count", None) is None  # else it is so many at once
     layers = None if options["layers"] is None else _listed(options["layers"], "--layers")
-    scales: Any = options["scales"].replace("-", "_")
+    scheme, bits, said = known or Scheme(), options["bits"], options["scales"]
+    if bits is not None:
+        scheme = replace(scheme, weights=bits, activations=bits, layers={})
+    scales: Any = scheme.scales if said is None else said.replace("-", "_")
+    scheme = replace(scheme, scales=scales, per=options["per"] or scheme.per)
     return Order(
         Campaign(
             kind,
@@ -320,7 +327,7 @@ def order(options: Mapping[str, Any]) -> Order:
             seed=options["seed"],
         ),
         form=options["form"],
-        scheme=Scheme(options["bits"], options["bits"], scales, options["per"]),
+        scheme=scheme,
         clipped=options["clip"],
         single=budget > 0 and lone,
         worst=options["worst"],

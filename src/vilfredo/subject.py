@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from vilfredo.data.dataset import Dataset, Part
 from vilfredo.nn import own
+from vilfredo.nn.quantize import Scheme
 from vilfredo.spec import names
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Subject:
     title: str
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
+    scheme: Scheme | None = None  # how the search that it is of deployed it
 
     def inputs(self, x: NDArray[Any]) -> Tensor:
         """Stored inputs (n, …) as the network takes them: float32, normalised."""
@@ -83,7 +85,9 @@ def of_trial(study: Study, number: int, data: Dataset | None = None) -> Subject:
     given = trained_on if data is None else data
     _classes(given)
     own.fitting(model.cpu(), given.input_shape, given.outputs, title)
-    return Subject(model.cpu().eval(), given, title, trained_on.mean, trained_on.std)
+    known = getattr(problem, "scheme_of", None)
+    scheme = None if known is None else known(trial.genome)
+    return Subject(model.cpu().eval(), given, title, trained_on.mean, trained_on.std, scheme)
 
 
 def of_module(

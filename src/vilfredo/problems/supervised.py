@@ -314,6 +314,10 @@ class Supervised:
         ]
         return {name: self._value(name, candidate) for name in wanted}
 
+    def scheme_of(self, genome: Genome) -> Scheme | None:
+        """How the network of a genome is quantised; None if it is not. Raises `Impossible`."""
+        return self._scheme(genome, self._design(genome))
+
     def _scheme(self, genome: Genome, design: Design | None) -> Scheme | None:
         """How this candidate is quantised; None if it is not. Genes say what the problem leaves open."""
         genes = self._genes(genome, design)
