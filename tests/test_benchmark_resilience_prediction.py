@@ -28,7 +28,7 @@ def made_up(count=30, noise=0.05):
                 ccr = (1 / (1 + np.exp(-draws))).tolist()
                 known = {"a": topology, "b": float(rng.normal())}
                 trained = {when: {"g": float(rng.normal())} for when in ("start", "first")}
-                names = ("noise_weights_50", "noise_activations_50", "flip_activations", "flip_weights")
+                names = ("ccr_weights_0.001", "ccr_activations_0.001", "flip_activations", "flip_weights")
                 last = {"g": gain, **dict.fromkeys(names, gain)}
                 seconds = dict.fromkeys(("topology", "gains", *FAULTS), 1.0)
                 found.append(
