@@ -162,6 +162,36 @@ def test_topology_comes_with_goals_of_resilience() -> None:
     assert not any(n.startswith(FEATURE) for n in problem(("error", "macs")).preview(Work(GENOME)))
 
 
+def test_gains_of_the_weights_come_with_the_last_epoch() -> None:
+    made = problem(bits=8, gains=True)
+    shots = list(made.train(Work(GENOME), 1, None, {}))
+    plain = list(problem(bits=8).train(Work(GENOME), 1, None, {}))
+    found = [name for name in shots[-1].metrics if name.startswith(FEATURE)]
+    assert any("gains.margin" in name for name in found)
+    assert [{n: m for n, m in s.metrics.items() if n not in found} for s in shots] == [
+        s.metrics for s in plain
+    ]
+
+
+@pytest.mark.long
+def test_a_search_that_forecasts_resilience_measures_fewer_and_the_whole_front(tmp_path: Any) -> None:
+    path = tmp_path / "spec.toml"
+    text = SPEC.replace("trials = 3", "trials = 24").replace("bits = 8", "bits = 8\ngains = true")
+    held = next(line for line in text.splitlines() if line.startswith("held"))
+    path.write_text(text.replace(held + "\n", "") + '[stopper]\nuse = "resilience"\nunsure = 0.9\n')
+    first: dict[int, str] = {}
+    study = search(read_spec(path), store=tmp_path / "runs.db")
+    for trial in study:
+        value = trial.value("ccr")
+        if value is not None:
+            first.setdefault(trial.number, value.origin)
+    assert list(first.values()).count("measured") >= 12
+    assert "forecast" in first.values()
+    assert study.front()
+    for trial in study.front():
+        assert trial.value("ccr").origin == "measured"  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [

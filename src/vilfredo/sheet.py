@@ -159,7 +159,7 @@ def _brief(trial: Trial, goals: Sequence[Goal]) -> list[str]:
 
 
 def _curves(epochs: Sequence[Epoch], width: int) -> list[str]:
-    names = list(dict.fromkeys(name for epoch in epochs for name in epoch.metrics))
+    names = dict.fromkeys(n for epoch in epochs for n in epoch.metrics if not n.startswith(FEATURE))
     rows = []
     for name in names:
         values = [epoch.metrics[name] for epoch in epochs if name in epoch.metrics]

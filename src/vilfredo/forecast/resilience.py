@@ -23,11 +23,10 @@ from numpy.typing import NDArray
 from vilfredo.forecast import chances, curves
 from vilfredo.goal import Goal, numbers, violation
 from vilfredo.protocols import GO, Verdict
-from vilfredo.trial import Trial, Value
+from vilfredo.trial import FEATURE, Trial, Value
 
 Array = NDArray[np.float64]
 
-FEATURE = "feature."  # what the names of features begin with, among a trial's values and its epochs' metrics
 FAULTY = ("ccr", "resilience")  # what the names of goals under faults begin with
 MOST = 128  # networks that a model learns from: the last ones
 SCREENS = (0.0, 1.0, 2.0)  # powers of the rank correlation that features weigh by

@@ -7,7 +7,7 @@ import difflib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass, replace
 from typing import Any, Literal
 
@@ -28,6 +28,7 @@ from vilfredo.nn import train as trainer
 from vilfredo.nn.build import Network, build
 from vilfredo.nn.deployed import Deployed
 from vilfredo.nn.floating import floating
+from vilfredo.nn.gains import gains as gains_of
 from vilfredo.nn.inherit import settle
 from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.nn.train import Recipe, Teacher
@@ -42,6 +43,7 @@ from vilfredo.trial import FEATURE, JSON, Genome, Value
 Objective = Callable[[Candidate], Value | float]
 
 CALIBRATED = 256  # training examples that show which ranges activations have
+WEIGHED = 48  # training examples on which the gains of trained weights are taken
 WIDEST = 16  # bits of layers without bits of their own, where others have some
 RESILIENT = frozenset({"ccr", "resilience_mean", "resilience_q05", "resilience_worst"})
 
@@ -71,7 +73,9 @@ class Supervised:
     activations to that many bits, with `scales` "power_of_two" or "real", one for each `per` "channel" or
     "tensor" of weights, calibrated on training data (`vilfredo.nn.quantize.Scheme`). Then `error` and all
     goals of resilience are those of the quantised network, in whole numbers. `faults` befall the hardware,
-    all of them together, drawn for each of `copies` copies of it; `seed` says which.
+    all of them together, drawn for each of `copies` copies of it; `seed` says which. With `gains` the
+    metrics of the last epoch have features of the trained weights (`vilfredo.nn.gains`), for engines that
+    forecast resilience.
 
     Networks see `(x - data.mean) / data.std`. Raises `ValueError`, one sentence, for what cannot work.
     """
@@ -101,6 +105,7 @@ class Supervised:
         calibration: Literal["max", "percentile", "mse"] = "max",
         faults: Sequence[Fault] = (),
         copies: int = 20,
+        gains: bool = False,
         seed: int = 0,
     ) -> None:
         if not isinstance(data, Dataset):
@@ -123,6 +128,7 @@ class Supervised:
         if isinstance(copies, bool) or not isinstance(copies, int) or copies < 1:
             raise ValueError(f"copies is {copies!r}; it must be a whole number from 1")
         self.copies = copies
+        self.gains = gains
         self.seed = seed
         self.space: Any = Chain() if space is None else space
         if hasattr(self.space, "bind"):
@@ -258,9 +264,26 @@ class Supervised:
             resume=resume,
             teacher=teacher,
         )
+        if self.gains and work.repeat == 0:
+            epochs = self._weighed(epochs, model, work.genome, design)
         notes = heritage.notes if resume is None else ()
         yield from signed(epochs, work.genome, notes) if self.inherits else epochs
         return model.eval()
+
+    def _weighed(
+        self, epochs: Iterator[Snapshot], model: nn.Module, genome: Genome, design: Design | None
+    ) -> Generator[Snapshot, None, None]:
+        """The same epochs, the last one with features of the trained weights among its metrics."""
+        for snapshot in epochs:
+            scheme = self._scheme(genome, design)
+            if snapshot.index == self.epochs and scheme is not None:
+                network = self._deployed(model, scheme, genome, design)
+                assert network is not None
+                samples = self._scale()(self._part("train").x[:WEIGHED]).cpu()
+                found = gains_of(network, network.encode(samples))
+                features = {f"{FEATURE}gains.{name}": value for name, value in found.items()}
+                snapshot = replace(snapshot, metrics={**snapshot.metrics, **features})
+            yield snapshot
 
     def _heritage(
         self,

@@ -16,7 +16,7 @@ import numpy as np
 
 from vilfredo import pareto
 from vilfredo.goal import Goal, numbers, violation
-from vilfredo.trial import JSON, Attempt, Failure, Halt, Key, Trial, Value
+from vilfredo.trial import FEATURE, JSON, Attempt, Failure, Halt, Key, Trial, Value
 
 ROOM = 600_000  # bytes of JSON for details: with 1,000 trials the page stays below 1 MB
 STEPS = 200  # at most so many points of the hypervolume's history
@@ -152,7 +152,8 @@ def details(
     for number in wanted:
         for epoch in trials[number].epochs[:1]:
             for name in epoch.metrics:
-                metrics.setdefault(name, len(metrics))
+                if not name.startswith(FEATURE):
+                    metrics.setdefault(name, len(metrics))
     texts = Texts()
     kept: dict[str, JSON] = {}
     room = ROOM
