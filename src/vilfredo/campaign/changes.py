@@ -83,6 +83,18 @@ def at_rows(change: Change, mask: NDArray[np.bool_]) -> Change:
     return Change(change.rows[mask], Entries(start, change.codes.index[kept], change.codes.code[kept]))
 
 
+def between(change: Change, rows: Ints) -> Change:
+    """The part from the first to the last of these rows, without copying."""
+    first, last = np.searchsorted(change.rows, [rows[0], rows[-1] + 1])
+    if isinstance(change.codes, Tensor):
+        return Change(change.rows[first:last], change.codes[first:last])
+    start = change.codes.start[first : last + 1]
+    part = slice(start[0], start[-1])
+    return Change(
+        change.rows[first:last], Entries(start - start[0], change.codes.index[part], change.codes.code[part])
+    )
+
+
 def from_entries(row: Ints, index: Ints, code: NDArray[np.float32]) -> Change | None:
     """A change from entries (m,) with the number of the row that each is of; each place once."""
     if not len(row):

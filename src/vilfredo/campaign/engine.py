@@ -29,6 +29,7 @@ from vilfredo.nn.deployed import Deployed, finished, sums
 from vilfredo.protocols import Site
 
 _WINDOW = 4096  # injections that are sorted at a time
+_MANY = 64  # faulty weights
 
 Struck = dict[tuple[int, Site], list[tuple[int, Hit]]]  # by step and site: hits and whose they are
 
@@ -100,19 +101,21 @@ class Engine:
         for step, site in {(hit.step, hit.site) for injection in injections for hit in injection.hits}:
             place(self.network, step, site)
         first = [min((hit.step for hit in i.hits), default=self._last) for i in injections]
-        order = sorted(range(len(injections)), key=first.__getitem__)
+        # Whole layers are no faster together: floats, and where many weights are faulty.
+        alone = [not self._golden.whole or _many(injection) for injection in injections]
+        order = sorted(range(len(injections)), key=lambda i: (alone[i], first[i]))
         start = 0
         while start < len(order):
             each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
             size = min(max(self.memory // (4 * each), 1), TOGETHER)
-            size = size if self._golden.whole else 1  # whole layers, of which more are no faster together
-            places = order[start : start + size]
+            places = order[start : start + (1 if alone[order[start]] else size)]
+            places = [i for i in places if alone[i] == alone[places[0]]]
             with torch.no_grad():
                 change = self._changed([injections[i] for i in places])
                 if change is not None:
                     codes = whole(change, change.rows, self.golden)
                     yield np.array(places), change.rows, codes
-            start += size
+            start += len(places)
 
     def _changed(self, injections: Sequence[Injection]) -> Change | None:
         """What these injections change of the last step's output."""
@@ -353,6 +356,10 @@ class Engine:
             cell % size,
             value,
         )
+
+
+def _many(injection: Injection) -> bool:
+    return sum(len(hit.index) for hit in injection.hits if hit.site == "weights") > _MANY
 
 
 def _blow(order: int, hit: Hit, offset: int, image: int | None) -> Blow:

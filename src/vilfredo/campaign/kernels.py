@@ -369,6 +369,17 @@ def maxima(
 
 
 @jit
+def pooled(codes: Floats, reach: Reach, out: Floats) -> None:
+    """Greatest codes (r, P) of windows, from planes (r, H · W)."""
+    for r in range(codes.shape[0]):
+        for q in range(out.shape[1]):
+            best = codes[r, reach.source[reach.first[q]]]
+            for m in range(reach.first[q] + 1, reach.first[q + 1]):
+                best = max(best, codes[r, reach.source[m]])
+            out[r, q] = best
+
+
+@jit
 def finished(sums: Floats, finish: Finish, out: Floats) -> None:
     """Codes of all sums (r, O, P)."""
     for r in range(sums.shape[0]):

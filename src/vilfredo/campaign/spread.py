@@ -23,6 +23,7 @@ from vilfredo.campaign.changes import (
     Ints,
     at_images,
     at_rows,
+    between,
     from_entries,
     joined,
     whole,
@@ -32,7 +33,8 @@ from vilfredo.nn.deployed import Step, finished, multiplied, sums
 
 # Nanoseconds on one core, as measured; what they decide is which of two ways is taken, not what comes out.
 _DENSE_MAC, _DENSE_SUM = 0.02, 3.0
-_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.25, 1.0, 0.8, 20.0
+_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.35, 1.5, 0.8, 20.0
+_SCATTERED_SUM = 3.0
 _BLOCK = 1 << 22  # bytes of whole rows that are computed at a time: they stay in the caches
 _BUFFER = 1 << 20  # entries that a kernel writes at a time
 _SPARSE = 0.1  # share of codes that differ up to which they are kept one by one
@@ -82,12 +84,23 @@ def dense(golden: Golden, number: int, rows: Ints, arriving: Sequence[Change | N
 
     def block(mine: Ints) -> Change | None:
         inputs = [
-            whole(None if c is None else at_rows(c, np.isin(c.rows, mine)), mine, golden.codes(i))
+            whole(None if c is None else between(c, mine), mine, golden.codes(i))
             for i, c in zip(step.inputs, arriving, strict=True)
         ]
+        if step.op == "max_pool" and _quick(golden):
+            return difference(golden, number, mine, _pooled(golden, number, inputs[0]))
         return difference(golden, number, mine, finish(golden, number, sums(step, inputs)))
 
     return _in_blocks(golden, number, rows, block)
+
+
+def _pooled(golden: Golden, number: int, x: Tensor) -> Tensor:
+    shape = golden.network.steps[number].shape
+    _, reach = golden.window(number)
+    out = torch.empty((len(x), *shape))
+    planes = len(x) * shape[0]
+    kernels.pooled(x.reshape(planes, -1).numpy(), reach, out.view(planes, -1).numpy())
+    return out
 
 
 def _in_blocks(
@@ -266,8 +279,8 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
     return _filled(change.rows, after.shape[1], kernel)
 
 
-def _few(linear: Linear, arriving: Sequence[Change | None], rows: int) -> bool:
-    """Whether it is faster to go by entries than by whole rows."""
+def _few(linear: Linear, arriving: Sequence[Change | None], rows: int, hits: float = 0) -> bool:
+    """Whether it is faster to go by entries than by whole rows, each of which has so many hits at weights."""
     entries = 0
     for change in arriving:
         if change is None:
@@ -280,7 +293,9 @@ def _few(linear: Linear, arriving: Sequence[Change | None], rows: int) -> bool:
     outputs = g.filters * g.out_height * g.out_width
     macs = outputs * places * g.channels // g.groups
     each = entries / rows * places * (g.filters // g.groups + 8)
-    return each * _ENTRY_MAC + outputs * _ENTRY_SUM < macs * _DENSE_MAC + outputs * _DENSE_SUM
+    each *= _ENTRY_MAC
+    each += hits * g.out_height * g.out_width * _SCATTERED_SUM
+    return each + outputs * _ENTRY_SUM < macs * _DENSE_MAC + outputs * _DENSE_SUM
 
 
 def _spread(
@@ -384,7 +399,8 @@ def _with_weights(
         both = replace(weights, rows=weights.rows[~only], chosen=weights.chosen[~only])
         assert change is not None
         theirs = at_rows(change, ~spared)
-        if faulty is not None and linear is not None and _few(linear, [theirs], len(theirs.rows)):
+        hits = len(weights.index) / (int(weights.set[-1]) + 1)
+        if faulty is not None and linear is not None and _few(linear, [theirs], len(theirs.rows), hits):
             parts.append(_spread(golden, number, linear, both.rows, [theirs], both.chosen, faulty))
         else:
             parts.append(_patched(golden, number, both, theirs))
@@ -526,7 +542,7 @@ def _anew(golden: Golden, number: int, rows: Ints, change: Change | None, weight
     step = replace(golden.network.steps[number], weight=weight)
 
     def block(mine: Ints) -> Change | None:
-        here = None if change is None else at_rows(change, np.isin(change.rows, mine))
+        here = None if change is None else between(change, mine)
         x = whole(here, mine, golden.codes(step.inputs[0]))
         return difference(golden, number, mine, finish(golden, number, sums(step, [x])))
 
