@@ -218,9 +218,7 @@ def _leaf(kind: str, source: JSON, folder: str, path: str, mistakes: Mistakes) -
         return None
 
 
-def _faults(
-    source: JSON, folder: str, mistakes: Mistakes, whole: str = "problem.faults"
-) -> list[Any]:
+def _faults(source: JSON, folder: str, mistakes: Mistakes, whole: str = "problem.faults") -> list[Any]:
     entries = source if isinstance(source, list | tuple) else [source]
     paths = [f"{whole}[{place}]" if len(entries) > 1 else whole for place in range(len(entries))]
     return [_leaf("fault", entry, folder, path, mistakes) for entry, path in zip(entries, paths, strict=True)]
