@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import statistics
 import sys
@@ -50,6 +49,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks import report
+from benchmarks.resilient_figures import REMEDIES, SCHEMES, Row, comparisons, schemes, summaries
 from benchmarks.resilient_training import (
     RECIPE,
     SETTINGS,
@@ -68,7 +68,6 @@ from vilfredo.campaign.bit_error_rates import under
 from vilfredo.campaign.engine import Engine
 from vilfredo.campaign.injection import Injection, Runs
 from vilfredo.campaign.plain import plain
-from vilfredo.campaign.sampling import t_quantile
 from vilfredo.data.dataset import Dataset
 from vilfredo.faults.bit_flip import BitFlip
 from vilfredo.nn.deployed import Deployed, run
@@ -77,9 +76,7 @@ from vilfredo.objectives.candidate import answers
 from vilfredo.spaces.chain import Chain
 from vilfredo.trial import JSON, Genome, Key, Trial
 
-SCHEMES = ("power_of_two", "real")
 FAULTS = {"weights": BitFlip(1e-3, "weights"), "activations": BitFlip(3e-4, "activations")}
-REMEDIES: tuple[str, ...] = ("none", "activation_clip", "both")
 WEIGHT_CLIPS = (0.03, 0.1)  # limits of weights that are tried
 CHOOSING = 100  # the seed that finalists are trained with
 ROOM = 0.01  # of accuracy that a network found may lack
@@ -144,9 +141,6 @@ class Plan:
 
     def images(self, fault: str) -> int:
         return self.weight_images if fault == "weights" else self.activation_images
-
-
-Row = Mapping[str, float]  # clean, and by fault ccr.<fault> and accuracy.<fault>
 
 
 def main(arguments: Sequence[str] | None = None) -> dict[str, float | str]:
@@ -452,114 +446,6 @@ class Measure:
             f"{split}: {found}, {time.process_time() - start:.1f} s"
         )
         return found
-
-
-# -- figures --------------------------------------------------------------------------------------------
-
-
-def summaries(rows: Mapping[tuple[str, str, str, str], Sequence[Row]]) -> dict[str, float]:
-    """Means over seeds and their range."""
-    figures: dict[str, float] = {}
-    for (data, network, scheme, remedy), found in rows.items():
-        for name in found[0]:
-            what, _, fault = name.partition(".")
-            values = [row[name] for row in found]
-            key = ".".join(p for p in (what, data, network, fault, scheme, remedy) if p)
-            figures[key] = statistics.mean(values)
-            figures[f"{key}.low"], figures[f"{key}.high"] = min(values), max(values)
-    return figures
-
-
-def comparisons(
-    rows: Mapping[tuple[str, str, str, str], Sequence[Row]], facts: Mapping[str, Any]
-) -> dict[str, float]:
-    """Ratios of the references' CCR to that of the networks found, and what else must hold."""
-    figures: dict[str, float] = {}
-    sides = {"": ("none", "none"), "_found_only": ("none", "both")} | {f"_{r}": (r, r) for r in REMEDIES[1:]}
-    pairs = {(data, network) for data, network, *_ in rows if not network.startswith("found_")}
-    for suffix, (theirs, ours) in sides.items():
-        ratios: list[float] = []
-        gaps: list[float] = []
-        for data, reference in sorted(pairs):
-            found = f"found_{reference}"
-            for scheme in SCHEMES:
-                bare, above = rows[data, reference, scheme, "none"], rows[data, reference, scheme, theirs]
-                below = rows[data, found, scheme, ours]
-                gaps.append(mean(bare, "clean") - mean(below, "clean"))
-                figures[f"accuracy_gap{suffix}.{data}.{reference}.{scheme}"] = gaps[-1]
-                for fault in FAULTS:
-                    key = f"ccr_ratio{suffix}.{data}.{reference}.{fault}.{scheme}"
-                    figures |= ratio(key, column(above, f"ccr.{fault}"), column(below, f"ccr.{fault}"))
-                    ratios.append(figures[key])
-        figures[f"accuracy_gap_most{suffix}"] = max(gaps)
-        figures[f"ccr_ratio_least{suffix}"] = min(ratios)
-        figures[f"ccr_ratio_median{suffix}"] = statistics.median(ratios)
-        figures[f"ccr_ratio_share_of_3{suffix}"] = sum(r >= 3 for r in ratios) / len(ratios)
-    figures["macs_share_most"] = max(
-        facts[f"macs.{data}.found_{reference}"] / facts[f"macs.{data}.{reference}"]
-        for data, reference in pairs
-    )
-    return figures
-
-
-def column(rows: Sequence[Row], name: str) -> list[float]:
-    return [row[name] for row in rows]
-
-
-def mean(rows: Sequence[Row], name: str) -> float:
-    return statistics.mean(column(rows, name))
-
-
-def ratio(key: str, above: Sequence[float], below: Sequence[float]) -> dict[str, float]:
-    """Of means, with the interval of the mean logarithm of the pairs' ratios. What is 0 counts as 1e-4."""
-    logs = [math.log(max(a, 1e-4) / max(b, 1e-4)) for a, b in zip(above, below, strict=True)]
-    low, high = interval(logs)
-    return {
-        key: max(statistics.mean(above), 1e-4) / max(statistics.mean(below), 1e-4),
-        f"{key}.low": math.exp(low),
-        f"{key}.high": math.exp(high),
-        f"{key}.least": math.exp(min(logs)),
-    }
-
-
-def interval(values: Sequence[float]) -> tuple[float, float]:
-    """Bounds of the mean: 95 %, Student's t. Of one value nothing is known: it stands for both."""
-    if len(values) < 2:
-        return values[0], values[0]
-    centre = statistics.mean(values)
-    half = t_quantile(0.95, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return centre - half, centre + half
-
-
-def schemes(rows: Mapping[tuple[str, str, str, str], Sequence[Row]]) -> dict[str, float]:
-    """Power-of-two scales against real ones, on the same trained networks."""
-    figures: dict[str, float] = {}
-    for fault in FAULTS:
-        everything: list[float] = []
-        for data, network, scheme, remedy in rows:
-            if scheme != SCHEMES[0] or remedy != "none":
-                continue
-            pairs = [
-                math.log(max(one[f"ccr.{fault}"], 1e-4) / max(two[f"ccr.{fault}"], 1e-4))
-                for one, two in zip(
-                    rows[data, network, SCHEMES[0], "none"],
-                    rows[data, network, SCHEMES[1], "none"],
-                    strict=True,
-                )
-            ]
-            figures |= geometric(f"schemes.{fault}.{data}.{network}", pairs)
-            everything += pairs
-        figures |= geometric(f"schemes.{fault}", everything)
-    return figures
-
-
-def geometric(key: str, logs: Sequence[float]) -> dict[str, float]:
-    low, high = interval(logs)
-    return {
-        key: math.exp(statistics.mean(logs)),
-        f"{key}.low": math.exp(low),
-        f"{key}.high": math.exp(high),
-    }
 
 
 if __name__ == "__main__":

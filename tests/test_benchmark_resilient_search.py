@@ -11,6 +11,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from benchmarks import resilient_figures as figures_of
 from benchmarks import resilient_search as benchmark
 from benchmarks.resilient_networks import Bottleneck, MobileNetV2Like, NASNetALike, NormalCell, ReductionCell
 from benchmarks.resilient_training import SETTINGS, Network, dataset, file_name, macs, references
@@ -74,7 +75,7 @@ def rows():
     table = {}
     for network, weights in (("mobilenetv2", 0.1), ("found_mobilenetv2", 0.02)):
         for scheme, factor in (("power_of_two", 1.0), ("real", 0.5)):
-            for remedy in benchmark.REMEDIES:
+            for remedy in figures_of.REMEDIES:
                 less = 1.0 if remedy == "none" or network == "mobilenetv2" else 0.5
                 table["cifar10", network, scheme, remedy] = [
                     {
@@ -91,7 +92,7 @@ def rows():
 
 def test_figures_from_known_rows():
     facts = {"macs.cifar10.mobilenetv2": 100, "macs.cifar10.found_mobilenetv2": 90}
-    figures = benchmark.comparisons(rows(), facts)
+    figures = figures_of.comparisons(rows(), facts)
     assert figures["ccr_ratio.cifar10.mobilenetv2.weights.real"] == pytest.approx(5)
     assert figures["ccr_ratio_both.cifar10.mobilenetv2.weights.real"] == pytest.approx(10)
     assert figures["ccr_ratio_found_only.cifar10.mobilenetv2.weights.power_of_two"] == pytest.approx(10)
@@ -100,24 +101,24 @@ def test_figures_from_known_rows():
     assert figures["macs_share_most"] == pytest.approx(0.9)
     assert figures["accuracy_gap_most"] == 0
     assert figures["ccr_ratio_share_of_3"] == 0.5
-    pairs = benchmark.schemes(rows())
+    pairs = figures_of.schemes(rows())
     assert pairs["schemes.weights"] == pytest.approx(2)
     assert pairs["schemes.weights.low"] == pytest.approx(2)
     assert pairs["schemes.activations.cifar10.mobilenetv2"] == pytest.approx(1)
-    means = benchmark.summaries(rows())
+    means = figures_of.summaries(rows())
     assert means["ccr.cifar10.mobilenetv2.weights.real.none"] == pytest.approx(0.05)
     assert means["ccr.cifar10.mobilenetv2.weights.real.none.high"] == pytest.approx(0.06)
     assert means["clean.cifar10.mobilenetv2.real.none"] == pytest.approx(0.6)
 
 
 def test_intervals():
-    assert benchmark.interval([2.0]) == (2.0, 2.0)
-    low, high = benchmark.interval([1.0, 2.0, 3.0])
+    assert figures_of.interval([2.0]) == (2.0, 2.0)
+    low, high = figures_of.interval([1.0, 2.0, 3.0])
     assert (low + high) / 2 == pytest.approx(2)
     assert high - 2 == pytest.approx(
         4.303 / math.sqrt(3), rel=1e-3
     )  # Student's t with two degrees of freedom
-    figures = benchmark.ratio("r", [0.2, 0.2], [0.0, 0.0])  # nothing changed: counts as one in ten thousand
+    figures = figures_of.ratio("r", [0.2, 0.2], [0.0, 0.0])  # nothing changed: counts as one in ten thousand
     assert figures["r"] == pytest.approx(2000)
 
 
