@@ -161,6 +161,7 @@ def spread(
     fan_in = g.channels // g.groups
     fan_out = g.filters // g.groups
     wide = width % WIDTH == 0
+    per_area = 1.0 / area
     done = out_start[begin]
     for r in range(begin, len(image)):
         if done + g.filters * pixels > len(out_index):
@@ -168,22 +169,25 @@ def spread(
         i = image[r]
         count = 0
         for e in range(start[r], start[r + 1]):
-            c = index[e] // area
-            base = c // fan_in * pixels
+            c = int((index[e] + 0.5) * per_area)  # much faster than a division
+            base = c // fan_in * pixels if g.groups > 1 else 0
             pixel = index[e] - c * area
+            d = delta[e]
+            first_weight = c * places * width
             for k in range(reach.start[pixel], reach.start[pixel + 1]):
                 q = base + reach.pixel[k]
                 if not mark[q]:
                     mark[q] = True
                     touched[count] = q
                     count += 1
-                w = (c * places + reach.place[k]) * width
+                w = first_weight + reach.place[k] * width
+                at = q * width
                 if wide:
                     for o in range(0, width, WIDTH):
-                        add_product(total, q * width + o, weight, w + o, delta[e])
+                        add_product(total, at + o, weight, w + o, d)
                 else:
                     for o in range(width):
-                        total[q * width + o] += delta[e] * weight[w + o]
+                        total[at + o] += d * weight[w + o]
         if chosen[r] >= 0:
             for h in range(faulty.first[chosen[r]], faulty.first[chosen[r] + 1]):
                 group, o = faulty.channel[h] // fan_out, faulty.channel[h] % fan_out
@@ -223,8 +227,9 @@ def spread(
         for t in range(count):
             q = touched[t]
             mark[q] = False
-            channel = q // pixels * fan_out
-            p = q % pixels
+            group = q // pixels if g.groups > 1 else 0
+            channel = group * fan_out
+            p = q - group * pixels
             here = (i * g.groups * pixels + q) * width
             if wide:
                 for o in range(0, width, WIDTH):
@@ -232,19 +237,21 @@ def spread(
                     while mask:
                         filter_ = channel + o + first(mask)
                         mask &= mask - 1
-                        total_ = float(sums[i, filter_, p]) + total[q * width + filter_ - channel]
-                        out_code[done] = code(finish, total_, filter_)
+                        sum_ = float(sums[i, filter_, p]) + total[q * width + filter_ - channel]
+                        value = code(finish, sum_, filter_)
+                        out_code[done] = value
                         out_index[done] = filter_ * pixels + p
-                        done += out_code[done] != codes[i, filter_, p]
+                        done += value != codes[i, filter_, p]
                     clear(total, q * width + o)
             else:
                 for o in range(width):
                     there = total[q * width + o]
                     if there < down[here + o] or there > up[here + o]:
                         filter_ = channel + o
-                        out_code[done] = code(finish, float(sums[i, filter_, p]) + there, filter_)
+                        value = code(finish, float(sums[i, filter_, p]) + there, filter_)
+                        out_code[done] = value
                         out_index[done] = filter_ * pixels + p
-                        done += out_code[done] != codes[i, filter_, p]
+                        done += value != codes[i, filter_, p]
                     total[q * width + o] = 0
         out_start[r + 1] = done
     return len(image)
@@ -307,9 +314,10 @@ def weigh(
                 while mask:
                     p = q + first(mask)
                     mask &= mask - 1
-                    out_code[done] = code(finish, float(sums[i, o, p]) + total[p], o)
+                    value = code(finish, float(sums[i, o, p]) + total[p], o)
+                    out_code[done] = value
                     out_index[done] = o * pixels + p
-                    done += out_code[done] != codes[i, o, p]
+                    done += value != codes[i, o, p]
                 clear(total, q)
         out_start[r + 1] = done
     return len(image)
@@ -337,6 +345,7 @@ def maxima(
     `written` (sizes of input and output) hold row numbers, or −1, of rows before `begin`."""
     pixels = g.out_height * g.out_width
     area = g.height * g.width
+    per_area = 1.0 / area
     done = out_start[begin]
     for r in range(begin, len(image)):
         if done + g.filters * pixels > len(out_index):
@@ -346,7 +355,7 @@ def maxima(
             seen[index[e]] = r
             value[index[e]] = codes[e]
         for e in range(start[r], start[r + 1]):
-            c = index[e] // area
+            c = int((index[e] + 0.5) * per_area)
             pixel = index[e] - c * area
             was, now = golden_in[i, index[e]], codes[e]
             for k in range(reach.start[pixel], reach.start[pixel + 1]):
