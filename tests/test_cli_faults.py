@@ -208,7 +208,11 @@ MISTAKES = {
     "pickled weights": ([*SMALL[:2], "old.pt", *SMALL[3:]], "safetensors.torch.save_file"),
     "another shape": (
         ["net.py:images", "--data", "digits", "--weights", "images.safetensors"],
-        "net.py:images cannot take inputs of shape (2, 1, 8, 8)",
+        "net.py:images cannot take inputs of shape (2, 1, 8, 8): layer 1 (Linear): RuntimeError",
+    ),
+    "nowhere to write": (
+        [*READY, "--report", "pages/faults.html"],
+        "--report is pages/faults.html, but there is no folder pages; make it first",
     ),
     "depends on data": (["net.py:Forks", "--weights", "forks.safetensors", *SMALL[3:]], "looks at its data"),
     "unsupported": (["net.py:Odd", "--weights", "odd.safetensors", *SMALL[3:]], "odd"),

@@ -112,9 +112,9 @@ def run_option(function: F) -> F:
 @click.option("--seed", type=click.IntRange(min=0), help="Where all random numbers come from.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of full training.")
 @click.option("--confirm", type=click.IntRange(min=0), help="Training seeds to confirm the front with.")
-@click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, random.")
+@click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, lemonade, random.")
 @click.option("--stopper", metavar="NAME", help="Who ends hopeless trainings early: genrace, …; never.")
-@click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro.")
+@click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro, morph.")
 @click.option(
     "--processor", metavar="NAME", help="Of spiking networks: risp, vrisp, caspian, danna2, mrdanna."
 )
@@ -137,8 +137,8 @@ def search(
     plain: bool,
     **rest: Any,
 ) -> None:
-    """Search as SPEC says: a TOML file, or a packaged spec: digits and fashion_mnist for trained networks;
-    cartpole, iris, wine, breast_cancer and others (docs/tasks.md) for spiking ones."""
+    """Search as SPEC says: a TOML file, or a packaged spec: digits, fashion_mnist and resilient for trained
+    networks; cartpole, iris, wine, breast_cancer and others (docs/tasks.md) for spiking ones."""
     with _interruptible() as stop:
         from vilfredo.spec import read
         from vilfredo.study import create
@@ -867,6 +867,11 @@ def faults(network: str, run: str | None, store: str, plain: bool, **options: An
     from vilfredo import findings, inject, live
     from vilfredo.subject import dataset, of_module, of_trial
 
+    for name in ("log", "report", "json_file"):  # before what may take hours
+        path = options[name]
+        if path not in (None, "-") and not Path(path).expanduser().parent.is_dir():
+            option = name.removesuffix("_file")
+            raise Mistake(f"--{option} is {path}, but there is no folder {Path(path).parent}; make it first")
     data = None if options["data"] is None else dataset(options["data"])
     if network.isdecimal():
         for name in ("weights", "mean", "std"):

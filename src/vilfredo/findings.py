@@ -356,7 +356,7 @@ def _plain(value: Any) -> JSON:
 
 def _meaning(found: Findings) -> str:
     least = found.order.campaign.critical(len(found.part))
-    return f"{least} image{' changes its' if least == 1 else 's or more change their'} class"
+    return f"at least {least} image{' changes its' if least == 1 else 's change their'} class"
 
 
 def as_json(found: Findings, most: int) -> dict[str, JSON]:

@@ -1,7 +1,7 @@
 """Faults into one network, step by step: deployment, single faults, many at once, with clipping and without.
 
 What `vilfredo faults` does, usable without it: `Injection(subject, order)` is iterated over for progress, and
-`findings` are what is known so far. `page` makes a report of them.
+`findings` are what is known so far; the module `findings` tells them.
 """
 
 from __future__ import annotations

@@ -197,7 +197,7 @@ def _load(model: nn.Module, weights: str | Path, name: str) -> None:
         given = load_file(str(path))
     except (SafetensorError, ValueError, OSError) as problem:
         hint = (
-            "; files that hold pickled objects are not read: write the weights with "
+            " is not read, for it may hold pickled objects: write the weights with "
             "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
         )
         first = (str(problem).strip().splitlines() or [""])[0]
@@ -245,7 +245,7 @@ def _scale(
     if scale is not None:
         for what, values in zip(("--mean", "--std"), scale, strict=True):
             if len(values) not in (1, size):
-                raise ValueError(f"{what} has {len(values)} numbers, but {data.name} has {size} channels")
+                raise ValueError(f"{what} has {len(values)} numbers, but {data.name} has {size} channel{'' if size == 1 else 's'}")
         if min(scale[1]) <= 0:
             raise ValueError("--std must be above 0")
         mean, std = (np.broadcast_to(np.array(v, np.float32) * top, size).copy() for v in scale)

@@ -155,7 +155,7 @@ def strata(network: Deployed, fault: Fault, layers: Sequence[str] | None = None)
         try:
             bits, extent = fault.places(array.codes), fault.extent(array.shape)
         except ValueError as error:
-            raise ValueError(f"{array.name}: {error}") from None
+            raise ValueError(f"layer {array.name}: {error}") from None
         found += [replace(array, bit=bit, size=array.size // extent, extent=extent) for bit in bits]
     return tuple(found)
 
@@ -272,7 +272,7 @@ def drawn(
             try:
                 found = _draw(array, fault, rng, images)
             except ValueError as error:
-                raise ValueError(f"{array.name}: {error}") from None
+                raise ValueError(f"layer {array.name}: {error}") from None
             if len(found.index):
                 hits.append(found)
     return Injection(tuple(hits))

@@ -22,15 +22,29 @@ def fitting(model: Any, shape: tuple[int, ...], outputs: int, maker: str) -> nn.
     """The network, if it is one from (batch, *shape) to (batch, outputs). Raises `Misfit`."""
     if not isinstance(model, nn.Module):
         raise Misfit(f"{maker} returned {type(model).__name__}; it must return a torch.nn.Module")
+    running: list[str] = []  # modules, from the outermost to the one that raised
+
+    def enter(name: str) -> Callable[[nn.Module, Any], None]:
+        return lambda module, _: running.append(f"{name} ({type(module).__name__})" if name else "")
+
+    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
+        running.pop()
+
+    hooks = [part.register_forward_pre_hook(enter(name)) for name, part in model.named_modules()]
+    hooks += [part.register_forward_hook(leave) for part in model.modules()]
     try:
         with torch.no_grad():
             given = _tried(model, torch.zeros(2, *shape))
     except Exception as problem:
         first = (str(problem).splitlines() or [""])[0]
+        layer = f"layer {running[-1]}: " if running and running[-1] else ""
         raise Misfit(
             f"the network of {maker} cannot take inputs of shape (2, {', '.join(map(str, shape))}): "
-            f"{type(problem).__name__}: {first}"
+            f"{layer}{type(problem).__name__}: {first}; give it data of the shape that it was made for"
         ) from problem
+    finally:
+        for hook in hooks:
+            hook.remove()
     if not isinstance(given, Tensor):
         raise Misfit(f"the network of {maker} gives {type(given).__name__}; it must give one tensor")
     if tuple(given.shape) != (2, outputs):
