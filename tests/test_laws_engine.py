@@ -11,10 +11,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from deployed_networks import IMAGES, network
+from user_networks import FAMILIES, Anything, settled
 from vilfredo.campaign import kernels, spread
 from vilfredo.campaign.engine import Engine
 from vilfredo.campaign.hits import faulty, place
@@ -28,6 +29,7 @@ from vilfredo.faults.lognormal import Lognormal
 from vilfredo.faults.stuck import Stuck
 from vilfredo.faults.stuck_bit import StuckBit
 from vilfredo.nn.deployed import sums
+from vilfredo.nn.quantize import Scheme, quantize
 
 FAULTS = {  # file: faults at a site
     "bit_flip": lambda site: [BitFlip(0.02, site), BitFlip(site=site, count=1)],
@@ -176,3 +178,28 @@ def test_they_are_without_numba_too(seed):
 def test_floats_are_close_to_a_plain_run(form, close, seed, blocks):
     net, x = network(seed, form, "real", blocks)
     compared(net, x, injections(net, np.random.default_rng(seed), 8), 1 << 30, close)
+
+
+SCHEMES = {
+    "power of two": Scheme(8, 8),
+    "real, a scale a tensor, clipped": Scheme(8, 8, "real", "tensor", clip=True),
+    "6 and 10 bits": Scheme(6, 10, "real"),
+}
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_networks_that_are_quantised_keep_the_law(family, scheme):
+    """Not made by hand but traced, folded and calibrated, of every family that tracing is tested on."""
+    x = torch.randn(IMAGES, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    net = quantize(settled(FAMILIES[family](), 1), x, SCHEMES[scheme])
+    rng = np.random.default_rng([len(family), len(scheme)])
+    compared(net, net.encode(x), injections(net, rng, 6), 1 << 30, None)
+
+
+@given(seed=st.integers(0, 10_000), scheme=st.sampled_from(sorted(SCHEMES)))
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+def test_random_networks_that_are_quantised_keep_the_law(seed, scheme):
+    x = torch.randn(IMAGES, 3, 6, 6, generator=torch.Generator().manual_seed(seed))
+    net = quantize(settled(Anything(seed, size=6, depth=8), seed), x, SCHEMES[scheme])
+    compared(net, net.encode(x), injections(net, np.random.default_rng(seed), 6), 1 << 30, None)
