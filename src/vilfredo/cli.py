@@ -112,7 +112,9 @@ def run_option(function: F) -> F:
 @click.option("--seed", type=click.IntRange(min=0), help="Where all random numbers come from.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Epochs of full training.")
 @click.option("--confirm", type=click.IntRange(min=0), help="Training seeds to confirm the front with.")
-@click.option("--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, lemonade, random.")
+@click.option(
+    "--optimizer", metavar="NAME", help="How candidates are chosen: steady, nsga2, lemonade, random."
+)
 @click.option("--stopper", metavar="NAME", help="Who ends hopeless trainings early: genrace, …; never.")
 @click.option("--space", metavar="NAME", help="Which networks are searched: chain, macro, morph.")
 @click.option(

@@ -20,7 +20,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "firefox")
 EXTRAS = {
     "onnx": "ONNX export",
     "PIL": "folders of images",
-    "numba": "spiking networks",
+    "numba": "spiking networks, fast fault campaigns",
     "gymnasium": "control tasks of spiking networks",
     "nir": "NIR graphs of spiking networks",
     "sklearn": "the data of iris, wine and breast_cancer",

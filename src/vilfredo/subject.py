@@ -245,7 +245,8 @@ def _scale(
     if scale is not None:
         for what, values in zip(("--mean", "--std"), scale, strict=True):
             if len(values) not in (1, size):
-                raise ValueError(f"{what} has {len(values)} numbers, but {data.name} has {size} channel{'' if size == 1 else 's'}")
+                channels = f"{size} channel{'' if size == 1 else 's'}"
+                raise ValueError(f"{what} has {len(values)} numbers, but {data.name} has {channels}")
         if min(scale[1]) <= 0:
             raise ValueError("--std must be above 0")
         mean, std = (np.broadcast_to(np.array(v, np.float32) * top, size).copy() for v in scale)

@@ -354,12 +354,11 @@ def _pushes(stratum: Stratum, fault: Fault, values: NDArray[np.float64], seed: i
     else:  # chance may be in it: the same as of the single fault
         each = [single(stratum, fault, i, seed).hits[0].detail for i in range(stratum.size)]
         detail = np.concatenate(each)
-    rows = [
-        np.nan_to_num(
-            hits.faulty(fault, row, stratum.codes, detail) - row, nan=1e150, posinf=1e150, neginf=-1e150
-        )
-        for row in np.atleast_2d(values)
-    ]
+    rows = []
+    for row in np.atleast_2d(values):
+        faulty = hits.faulty(fault, row, stratum.codes, detail)
+        with np.errstate(invalid="ignore"):  # what is infinite already, and stays so
+            rows.append(np.nan_to_num(faulty - row, nan=1e150, posinf=1e150, neginf=-1e150))
     return np.stack(rows).reshape(values.shape)
 
 
