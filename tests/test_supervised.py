@@ -366,7 +366,7 @@ class Twice(nn.Module):
         ({"baseline": f"{__name__}:Missing"}, "cannot find the baseline"),
         ({"baseline": lambda shape, outputs: None}, "returned NoneType"),
         ({"baseline": Twice}, "gives tuple; it must give one tensor"),
-        ({"baseline": nn.Linear(3, 10)}, r"cannot take inputs of shape \(2, 1, 8, 8\): RuntimeError.*; give it"),
+        ({"baseline": nn.Linear(3, 10)}, r"inputs of shape \(2, 1, 8, 8\): RuntimeError.*; give it data"),
         ({"baseline": {"layers": 3}}, "the baseline is no genome of the space"),
     ],
 )
