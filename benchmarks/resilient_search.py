@@ -9,9 +9,10 @@ change; rates, copies of the hardware and images are the same for all networks.
 
 The search (`steady`, the space `chain`, half of the epochs and less) begins with a plain network of two
 convolutions and a dense layer (`START`) beside random ones. It knows the validation images only; its goals
-are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the
-most resilient ones are trained in full, once each, with a seed that is not used again; of those as accurate as a reference on
-validation images the one with the smallest product of both CCRs is the network found. What is reported of it is of other seeds and of the test images.
+are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the most
+resilient ones are trained in full, once each, with a seed that is not used again; of those as accurate as a
+reference on validation images the one with the smallest product of both CCRs is the network found. What is
+reported of it is of other seeds and of the test images.
 
 * `ccr_ratio.<data>.<reference>.<fault>.<scheme>`: CCR of the reference over CCR of the network found, means
   over seeds, no remedies on either side; `.low` and `.high` are the bounds of the 95 % interval (Student's t
