@@ -16,3 +16,11 @@ default_role = "code"  # `names` in docstrings
 autodoc_typehints = "description"
 autodoc_member_order = "bysource"
 exclude_patterns = ["_build"]
+
+
+def plain(app, what, name, thing, options, lines):  # docstrings are prose: in shapes a star is a star
+    lines[:] = [line.replace(" *input_shape", r" \*input_shape") for line in lines]
+
+
+def setup(app):
+    app.connect("autodoc-process-docstring", plain)
