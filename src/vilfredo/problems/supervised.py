@@ -143,7 +143,7 @@ class Supervised:
                 f"{type(self.space).__name__} describes no networks; give module, a function "
                 "module(params, input_shape, outputs) that returns a torch.nn.Module"
             )
-        self.goals: Sequence[Goal] = tuple(g if isinstance(g, Goal) else known_goal(g) for g in goals)
+        self.goals: Sequence[Goal] = tuple(_unit(g if isinstance(g, Goal) else known_goal(g)) for g in goals)
         if not self.goals:
             raise ValueError("the problem has no goals; name at least one, such as goals=['error']")
         given = objectives or {}
@@ -507,6 +507,12 @@ def _layer_bits(design: Design | None) -> dict[str, int]:
     """Bits of the weights of those layers that have a gene for them, by the names of their modules."""
     layers = design.architecture.layers if design is not None else ()
     return {f"layers.{i}": layer.args["bits"] for i, layer in enumerate(layers) if "bits" in layer.args}
+
+
+def _unit(goal: Goal) -> Goal:
+    """Resilience is accuracy here, a share; of other problems it has the score's unit."""
+    share = goal.name in ("resilience_mean", "resilience_q05", "resilience_worst") and not goal.unit
+    return replace(goal, unit="fraction") if share else goal
 
 
 def _asked(goal: str, work: Work) -> bool:
