@@ -22,6 +22,7 @@ from vilfredo.problems.supervised import Supervised
 from vilfredo.protocols import Work
 from vilfredo.spaces.chain import Chain
 from vilfredo.spaces.parameters import Int, Parameters
+from vilfredo.spec.build import build
 from vilfredo.spec.read import SpecError
 from vilfredo.spec.read import read as read_spec
 from vilfredo.study import search
@@ -248,6 +249,14 @@ def test_a_spec_names_faults_of_problems_and_of_goals(tmp_path: Any) -> None:
             value = trial.value(name)
             assert value is not None
             assert value.n == copies
+
+
+def test_limits_on_resilience_are_shares(tmp_path: Any) -> None:
+    path = tmp_path / "spec.toml"
+    path.write_text(SPEC.replace("error = {}", 'error = {}\nresilience_mean = { min = "90 %" }'))
+    parts = build(read_spec(path))
+    found = next(g for g in parts.problem.goals if g.name == "resilience_mean")
+    assert (found.min, found.unit, found.sense) == (0.9, "fraction", "max")
 
 
 def test_a_wrong_fault_of_a_goal_is_named_by_its_place(tmp_path: Any) -> None:
