@@ -89,24 +89,19 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 
 
 def schemes(rows: Rows) -> dict[str, float]:
-    """Power-of-two scales against real ones, on the same trained networks."""
+    """Power-of-two scales against real ones, on the same trained networks. The seeds of a network count as
+    one where networks are put together, a network that was found twice too."""
     figures: dict[str, float] = {}
     for fault in faults(rows):
-        everything: list[float] = []
+        known: dict[str, float] = {}
         for data, network, scheme, remedy in rows:
             if scheme != SCHEMES[0] or remedy != "none":
                 continue
-            pairs = [
-                math.log(max(one[f"ccr.{fault}"], 1e-4) / max(two[f"ccr.{fault}"], 1e-4))
-                for one, two in zip(
-                    rows[data, network, SCHEMES[0], "none"],
-                    rows[data, network, SCHEMES[1], "none"],
-                    strict=True,
-                )
-            ]
-            figures |= geometric(f"schemes.{fault}.{data}.{network}", pairs)
-            everything += pairs
-        figures |= geometric(f"schemes.{fault}", everything)
+            one, two = (column(rows[data, network, s, "none"], f"ccr.{fault}") for s in SCHEMES)
+            logs = [math.log(max(a, 1e-4) / max(b, 1e-4)) for a, b in zip(one, two, strict=True)]
+            figures |= geometric(f"schemes.{fault}.{data}.{network}", logs)
+            known[str((data, one, two))] = statistics.mean(logs)
+        figures |= geometric(f"schemes.{fault}", list(known.values()))
     return figures
 
 

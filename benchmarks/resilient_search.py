@@ -24,8 +24,8 @@ reported of it is of other seeds and of the test images.
   `_median` and `_share_of_3` (how many are at least 3) sum them up.
 * `accuracy_gap[_<remedy>].<data>.<reference>.<scheme>`: clean accuracy of the reference without remedies less
   that of the network found (with the remedy).
-* `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all trained
-  networks without remedies, with its 95 % interval; `schemes.<fault>.<data>.<network>` for each alone.
+* `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all networks
+  without remedies, with its 95 % interval; `schemes.<fault>.<data>.<network>` for each alone, over its seeds.
 * `clean`, `ccr`, `accuracy` (under faults), each `.<data>.<network>[.<fault>].<scheme>.<remedy>`.
 """
 
