@@ -52,10 +52,6 @@ class Damage:
     def mean_ccr(self) -> float:
         return float(self.ccr.mean())
 
-    @cached_property
-    def sd_ccr(self) -> float:
-        return float(self.ccr.std(ddof=1)) if len(self.ccr) > 1 else 0.0
-
     def interval(self, of: str = "accuracy", confidence: float = 0.95) -> tuple[float, float]:
         """Bounds of the mean `accuracy` or `ccr` of all possible copies, from Student's t of these K.
 
