@@ -438,7 +438,7 @@ def test_who_was_stopped_is_listed(raced):
 
 
 def test_a_long_list_of_the_stopped_is_cut(raced, monkeypatch):
-    monkeypatch.setattr("vilfredo.cli.HALTED", 5)
+    monkeypatch.setattr("vilfredo.cli.stopped.HALTED", 5)
     output = done("stopped", "--plain")
     assert len(re.findall("no chance of", output)) == 5
     assert output.endswith("and 8 before them (--all)\n")

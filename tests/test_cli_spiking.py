@@ -10,8 +10,7 @@ from click.testing import CliRunner
 pytest.importorskip("numba")
 pytest.importorskip("sklearn")
 
-from vilfredo import cli
-from vilfredo.cli import main
+from vilfredo.cli import driving, main
 from vilfredo.spiking import SpikingNetwork
 
 
@@ -28,7 +27,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("COLUMNS", "120")
-        patch.setattr(cli, "PAUSE", 0.05)
+        patch.setattr(driving, "PAUSE", 0.05)
         return folder, run("search", "iris", "--budget", "400", "--seed", "1", "--plain")
 
 

@@ -1,0 +1,50 @@
+"""Options that several commands have, and what they lead to: a run in a store."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from vilfredo.cli.printing import shown
+
+if TYPE_CHECKING:
+    from vilfredo.study import Study
+
+DEFAULT_STORE = "vilfredo.db"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def store_option(function: F) -> F:
+    return click.option(
+        "--store",
+        metavar="PATH",
+        default=DEFAULT_STORE,
+        envvar="VILFREDO_STORE",
+        show_default=True,
+        help="The file that keeps the runs.",
+    )(function)
+
+
+def run_option(function: F) -> F:
+    return click.option(
+        "--run", "run", metavar="RUN", help="Number or name of the run; the newest if not given."
+    )(function)
+
+
+def opened(store: str, run: str | None) -> Study:
+    from vilfredo.study import Study
+
+    return Study.open(store, run, readonly=True)
+
+
+def place_of(study: Study) -> str:
+    """The option that leads to the study's store, where that is not the default."""
+    path = study.store.path
+    usual = os.environ.get("VILFREDO_STORE", DEFAULT_STORE)
+    return "" if path == Path(usual).absolute() else f" --store {shlex.quote(shown(path))}"

@@ -1,0 +1,20 @@
+"""`vilfredo report`: a run's page."""
+
+from __future__ import annotations
+
+import click
+
+from vilfredo.cli.options import opened, store_option
+from vilfredo.cli.printing import shown, write
+
+
+@click.command()
+@click.argument("run", required=False)
+@store_option
+@click.option("-o", "--output", metavar="FILE", help="Where to write it.  [default: vilfredo-RUN.html]")
+def report(run: str | None, store: str, output: str | None) -> None:
+    """Write the report of RUN: one HTML page that works offline."""
+    with opened(store, run) as study:
+        path = output or f"vilfredo-{study.run.id}.html"
+        write(path, study.report())
+    click.echo(shown(path))
