@@ -602,6 +602,18 @@ def test_every_command_has_help():
         assert text.startswith(f"Usage: vilfredo {name}")
 
 
+def test_a_command_is_the_file_of_its_name():
+    for name, command in main.commands.items():
+        assert command.callback.__module__ == f"vilfredo.cli.{name}"
+
+
+def test_the_list_of_commands_says_what_each_does():
+    """On a terminal of 80 columns no sentence of the list is cut."""
+    listed = done("--help").partition("Commands:")[2].strip().splitlines()
+    assert len(listed) == len(main.commands)
+    assert [line for line in listed if not line.endswith(".") or line.endswith("...")] == []
+
+
 def test_a_bug_keeps_its_traceback(searched, monkeypatch):
     def broken(*args, **kwargs):
         raise KeyError("a bug")

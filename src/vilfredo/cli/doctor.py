@@ -10,7 +10,7 @@ from vilfredo.cli.options import store_option
 @click.command()
 @store_option
 def doctor(store: str) -> None:
-    """Say what is found on this machine, what is wrong, and what to do about it."""
+    """Say what this machine offers, what is wrong, and what to do."""
     from vilfredo.doctor import examine
 
     bad = 0

@@ -11,7 +11,7 @@ from vilfredo.cli.options import opened, store_option
 @click.argument("run", required=False)
 @store_option
 def failures(run: str | None, store: str) -> None:
-    """Count the failed trials of RUN by cause, and say what else was noted."""
+    """Count the failed trials of RUN by cause; say what was noted."""
     from collections import Counter
 
     with opened(store, run) as study:

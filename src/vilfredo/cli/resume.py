@@ -16,7 +16,10 @@ from vilfredo.cli.stopping import interruptible
 @click.option("--report", metavar="FILE", help="Where the report goes.  [default: vilfredo-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def resume(run: str | None, store: str, budget: str | None, report: str | None, plain: bool) -> None:
-    """Go on with RUN (the newest, if not given): nothing finished is lost or done again."""
+    """Go on with RUN (the newest, if not given).
+
+    Nothing finished is lost or done again.
+    """
     with interruptible() as stop:
         from vilfredo.study import Study
 

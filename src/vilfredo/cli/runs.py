@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vilfredo.cli.options import store_option
-from vilfredo.cli.printing import echo_json
+from vilfredo.cli.printing import echo_json, echo_rows
 
 
 @click.command()
@@ -26,6 +26,4 @@ def runs(store: str, as_json: bool) -> None:
     for info in found:
         begun = info.created[:16].replace("T", " ")
         rows.append([str(info.id), info.name, begun, info.status, str(info.trials), str(info.failures)])
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
+    echo_rows(rows, left=rows[0])

@@ -45,8 +45,11 @@ def search(
     plain: bool,
     **rest: Any,
 ) -> None:
-    """Search as SPEC says: a TOML file, or a packaged spec: digits, fashion_mnist and resilient for trained
-    networks; cartpole, iris, wine, breast_cancer and others (docs/tasks.md) for spiking ones."""
+    """Search as SPEC says.
+
+    SPEC is a TOML file or a packaged spec: digits, fashion_mnist and resilient for trained networks;
+    cartpole, iris, wine, breast_cancer and others (docs/tasks.md) for spiking ones.
+    """
     with interruptible() as stop:
         from vilfredo.spec import read
         from vilfredo.study import create

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.option("--traceback", is_flag=True, help="Also the traceback of what failed.")
 @click.option("--json", "as_json", is_flag=True, help="All that is known, as JSON.")
 def show(trial: int, run: str | None, store: str, traceback: bool, as_json: bool) -> None:
-    """Show TRIAL: ancestry, curve, layers, every value with its origin."""
+    """Show TRIAL: values and their origin, ancestry, curve, layers."""
     import shutil
 
     from vilfredo.sheet import sheet

@@ -26,7 +26,10 @@ HALTED = 40  # halted networks that are listed
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a table; all of them.")
 @click.option("--plain", is_flag=True, help="No colours, no fitting to the terminal.")
 def stopped(run: str | None, store: str, everybody: bool, as_json: bool, plain: bool) -> None:
-    """List who was stopped or paused early in RUN: when, why, what was forecast and measured later."""
+    """List who was stopped or paused early in RUN.
+
+    When, why, what was forecast, and what was measured later.
+    """
     from vilfredo import live
     from vilfredo.savings import savings
 
