@@ -16,8 +16,10 @@ from vilfredo.nn.train import checkpoint
 from vilfredo.spaces.morph import EXACT, Morph
 
 IMAGES = Morph(blocks=(1, 4), filters=(2, 3, 4, 6, 8), kernels=(1, 3, 5)).bind((2, 8, 6), 3)
-TABLES = Morph(blocks=(1, 4), filters=(2, 3, 4, 6, 8)).bind((5,), 2)
-SPACES = {"images": IMAGES, "tables": TABLES}
+DENSE = replace(IMAGES, blocks=(1, 2), dense=(1, 2), units=(3, 5, 8, 12))
+FLATTENED = replace(DENSE, flatten=True, filters=(1, 2, 3), dense=(0, 1), units=(4, 12, 24, 100, 200))
+TABLES = Morph(blocks=(1, 4), units=(2, 3, 4, 6, 8)).bind((5,), 2)
+SPACES = {"images": IMAGES, "dense": DENSE, "flattened": FLATTENED, "tables": TABLES}
 TOLERANCE = 1e-5
 
 

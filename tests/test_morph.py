@@ -57,11 +57,75 @@ def test_a_genome_becomes_layers_and_an_end() -> None:
 
 
 def test_deepen() -> None:
-    made = child("deepen")
-    assert made["morphism"]["op"] == "deepen"
-    assert Counter(ops(made)) == Counter(ops(BLOCKS)) + Counter(["conv", "batch_norm", "relu"])
-    new = [g for g in made["layers"] if g["id"] in made["morphism"]["layers"]]
-    assert [g.get("born") for g in new] == ["identity", "identity", None]
+    happened = set()
+    for seed in range(20):
+        made = child("deepen", seed=seed)
+        assert made["morphism"]["op"] == "deepen"
+        more = Counter(ops(made)) - Counter(ops(BLOCKS))
+        [first] = more.keys() - {"batch_norm", "relu"}
+        assert more == Counter([first, "batch_norm", "relu"])
+        new = [g for g in made["layers"] if g["id"] in made["morphism"]["layers"]]
+        assert [g.get("born") for g in new] == ["identity", "identity", None]
+        happened.add(first)
+    assert happened == {"conv", "dense"}
+
+
+DENSE = {
+    "layers": [
+        *BLOCKS["layers"],
+        gene(-1, "global_pool", 6),
+        gene(7, "dense", -1, units=16),
+        gene(8, "batch_norm", 7),
+        gene(9, "relu", 8),
+    ]
+}
+
+
+def test_dense_layers_follow_the_pooling() -> None:
+    """They grow, shrink, branch and go as convolutions do; without them the pooling is implied again."""
+    design = SPACE.decode(DENSE)
+    assert ops(DENSE)[-5:] == ["global_pool", "dense", "batch_norm", "relu", "dense"]
+    assert design.names[-5:] == (-1, 7, 8, 9, -2)
+    units = replace(SPACE, units=(8, 16, 300))
+    sizes = {op: set() for op in ("widen", "prune")}
+    for op, seen in sizes.items():
+        for seed in range(12):
+            seen |= {g["units"] for g in child(op, DENSE, seed, units)["layers"] if g["op"] == "dense"}
+    assert sizes == {"widen": {16, 300}, "prune": {8, 16}}
+    for op in ("add", "insert", "concat"):
+        ways = {tuple(ops(child(op, DENSE, seed, units))) for seed in range(30)}
+        assert any("dense" in way and way.index("global_pool") < way.index(JOINT[op]) for way in ways), op
+    gone = {SPACE.canonical(child("remove", DENSE, seed)) for seed in range(20)}
+    assert SPACE.canonical(BLOCKS) in gone
+
+
+JOINT = {"add": "add", "insert": "add", "concat": "concat"}
+
+
+def test_flattening_in_place_of_pooling() -> None:
+    space = replace(SPACE, flatten=True)
+    assert ops(BLOCKS, space)[-2:] == ["flatten", "dense"]
+    assert space.decode(BLOCKS).architecture.layers[-2].shape == (8 * 8 * 8,)
+    widths = {g["filters"] for g in child("widen", BLOCKS, 2, space)["layers"] if "filters" in g}
+    assert widths == {8} or widths == {4, 16}
+    deeper = [child("deepen", BLOCKS, seed, space) for seed in range(20)]
+    assert {g["units"] for made in deeper for g in made["layers"] if "units" in g} == {512}
+    rng = np.random.default_rng(0)
+    with_dense = replace(space, dense=(2, 2), units=(8, 32)).sample(rng)
+    assert [g["op"] for g in with_dense["layers"][-7:]][0::3] == ["flatten", "relu", "relu"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([*BLOCKS["layers"], gene(7, "global_pool", 6)], "must be the only one of its kind and have -1"),
+        ([*DENSE["layers"], gene(-1, "flatten", 9)], "must be the only one of its kind"),
+        ([*BLOCKS["layers"], gene(-1, "relu", 6)], "needs a whole number above 0 of its own"),
+    ],
+)
+def test_ids_of_what_makes_features(layers: Any, message: str) -> None:
+    with pytest.raises(Impossible, match=message):
+        SPACE.check({"layers": layers})
 
 
 def test_widen_and_prune_go_to_the_next_width() -> None:
@@ -201,6 +265,8 @@ def test_what_is_foreseen_is_what_is_measured(quantised: bool) -> None:
     ("options", "message"),
     [
         ({"filters": ()}, "filters must be whole numbers"),
+        ({"units": (0,)}, "units must be whole numbers"),
+        ({"dense": (1,)}, "dense must be a range"),
         ({"kernels": (2,)}, "kernels must be odd"),
         ({"morphisms": ("grow",)}, "morphisms must be some of deepen"),
         ({"blocks": (0, 3)}, "blocks must be a range"),

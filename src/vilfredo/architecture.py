@@ -234,7 +234,7 @@ def linked(architecture: Architecture) -> tuple[int, ...]:
 
     Widths go together where `add` sums what they made, through whatever keeps channels apart: batch norm,
     activations, pools, depthwise convolutions. The network's input is fixed, and what is summed with it, with
-    unlike runs of channels, or taken by a grouped convolution or in a flattened image.
+    unlike runs of channels or with a flattened image, or taken by a grouped convolution.
     """
     group: dict[int, int] = {-1: -1}
 
@@ -263,9 +263,8 @@ def linked(architecture: Architecture) -> tuple[int, ...]:
             if layer.args.get("groups", 1) > 1:
                 join(arriving[0], ())
                 join(made[index], ())
-        elif layer.shape[0] != taken:
-            join(arriving[0], ())
-            made[index] = ((-1, layer.shape[0]),)
+        elif layer.op == "flatten" and layer.shape[0] != taken:
+            made[index] = ((-1, layer.shape[0]),)  # grows with what it takes, but nobody beside it can
         else:
             made[index] = arriving[0]
             for other in arriving[1:]:

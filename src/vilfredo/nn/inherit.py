@@ -220,9 +220,21 @@ class _Heir:
             return _Trace(before, arriving)
         if layer.op == "add":
             return _Trace(before, self._added(layer, old))
+        if layer.op in ("flatten", "global_pool"):
+            return self._features(layer, old, before, arriving)
         if dict(layer.args) != dict(old.args):
             self.exact = False
         return _Trace(before, arriving)
+
+    def _features(self, layer: Layer, old: Layer, before: int, arriving: Channels) -> _Trace:
+        """What becomes of an image's channels where it is flattened: each of them as many features as it has
+        pixels. Of an image of another size nothing can be traced."""
+        size, was = layer.shape[0] // len(arriving), old.shape[0] // self._width(old.inputs[0])
+        if size != was:
+            self.exact = False
+            return _Trace(None, np.full(layer.shape[0], -1))
+        pixels = arriving[:, None] * size + np.arange(size)
+        return _Trace(before, np.where(arriving[:, None] >= 0, pixels, -1).ravel())
 
     def _arriving(self, source: int, old: Layer) -> Channels:
         """Which channels of what the parent's layer took reach the child's, tensor `source`."""
