@@ -246,22 +246,39 @@ def test_a_header_that_is_not_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: (ENGINE, ANSWERS, replace(SAMPLED, seed=1)),
-        lambda: (ENGINE, ANSWERS, replace(SAMPLED, fault=BitFlip(0.1, bits="sign"))),
-        lambda: (ENGINE, ANSWERS, replace(SAMPLED, layers=("fc",))),
-        lambda: (ENGINE, ANSWERS, replace(SAMPLED, at_once=2)),
         lambda: (ENGINE, (ANSWERS + 1) % 4, SAMPLED),
         lambda: (Engine(NETWORK, images(NETWORK, seed=9)), ANSWERS, SAMPLED),
         lambda: (Engine(small(3), X), ANSWERS, SAMPLED),
     ],
 )
-def test_the_log_of_another_campaign_is_refused(tmp_path: Path, other: Any) -> None:
+def test_the_log_of_another_network_is_refused(tmp_path: Path, other: Any) -> None:
     log = tmp_path / "campaign.jsonl"
     finish(ENGINE, ANSWERS, SAMPLED, log)
     before = log.read_bytes()
     with pytest.raises(ValueError, match="this is the log of a campaign with another network, other images"):
         finish(*other(), log)
     assert log.read_bytes() == before
+
+
+def test_campaigns_on_one_network_share_a_log(tmp_path: Path) -> None:
+    """Another seed, fault, other layers or several at once: each has its own part, and goes on from there."""
+    log = tmp_path / "campaign.jsonl"
+    campaigns = [
+        SAMPLED,
+        replace(SAMPLED, seed=1),
+        replace(SAMPLED, fault=BitFlip(0.1, bits="sign")),
+        replace(SAMPLED, layers=("fc",)),
+        replace(SAMPLED, at_once=2, budget=100),
+    ]
+    first = [finish(ENGINE, ANSWERS, settings, log) for settings in campaigns]
+    for settings, results in zip(campaigns, first, strict=True):
+        counted = Counted(ENGINE)
+        assert same(finish(counted, ANSWERS, settings, log), results)
+        assert same(results, finish(ENGINE, ANSWERS, settings))
+        assert counted.asked == 0
+    counted = Counted(ENGINE)
+    assert finish(counted, ANSWERS, replace(SAMPLED, fault=BitFlip(0.5)), log).records.size
+    assert counted.asked == 0  # single faults have no rate
 
 
 def test_files_that_are_no_logs(tmp_path: Path) -> None:
@@ -275,6 +292,9 @@ def test_files_that_are_no_logs(tmp_path: Path) -> None:
     lines[2] = lines[2][:9]
     log.write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match="damaged in line 3"):
+        finish(ENGINE, ANSWERS, SAMPLED, log)
+    log.write_text(lines[0].replace('"version":2', '"version":1') + "\n")
+    with pytest.raises(ValueError, match="another version of Vilfredo wrote this log"):
         finish(ENGINE, ANSWERS, SAMPLED, log)
     with pytest.raises(ValueError, match="there is no such folder"):
         finish(ENGINE, ANSWERS, SAMPLED, tmp_path / "no" / "campaign.jsonl")
@@ -294,7 +314,7 @@ def test_a_killed_campaign_equals_one_that_nobody_touched(tmp_path: Path) -> Non
                 process.send_signal(signal.SIGKILL)
                 kills, grown = kills + 1, size
             time.sleep(0.002)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=600)
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, errors.decode()

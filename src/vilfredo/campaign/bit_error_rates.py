@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from vilfredo import seeds
 from vilfredo.campaign import sampling
-from vilfredo.campaign.injection import Injection, Runs
+from vilfredo.campaign.injection import Runs, done
+from vilfredo.campaign.log import Book, Table
 from vilfredo.campaign.sites import drawn
 from vilfredo.protocols import Fault
 
-AT_ONCE = 16  # copies that are drawn before they run: bounds what hits of all images take of the memory
+AT_ONCE = 4  # copies that run, and are logged, together: bounds what hits of all images take of the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,21 +85,42 @@ def under(
     meet equal perturbations, and more copies go on where fewer ended. Raises `ValueError` if there are
     no copies, not as many answers as images, or no such site or layer.
     """
+    return done(each(engine, faults, answers, copies, seed, layers))
+
+
+def each(
+    engine: Runs,
+    faults: Sequence[Fault],
+    answers: Any,
+    copies: int = 20,
+    seed: int = 0,
+    layers: Sequence[str] | None = None,
+    known: Table | None = None,
+    rate: float = 0.0,
+) -> Generator[int, None, Damage]:
+    """`under`, some copies at a time: yields how many there are by then, and returns what they came to.
+
+    `known`: the table `copies` of a campaign's book, where their counts stand under `rate`: what is there is
+    not run, what is run is added.
+    """
     if copies < 1:
         raise ValueError(f"the faults are to be drawn {copies} times; take 1 copy or more")
     golden, right = golden_answers(engine, answers)
     network, images = engine.network, len(golden)
-    accuracy: list[float] = []
-    ccr: list[float] = []
-    for start in range(0, copies, AT_ONCE):
-        batch: list[Injection] = [
-            drawn(network, faults, seeds.generator(seed, "copy", k), images, layers)
-            for k in range(start, min(start + AT_ONCE, copies))
-        ]
-        for classes in engine.classes_under(batch):
-            accuracy.append(float((classes == right).mean()))
-            ccr.append(float((classes != golden).mean()))
-    return Damage(np.array(accuracy), np.array(ccr), float((golden == right).mean()))
+    known = Book().copies if known is None else known
+    missing = [k for k in range(copies) if (rate, k) not in known.known]
+    size = AT_ONCE * getattr(engine, "workers", 1)
+    for start in range(0, len(missing), size):
+        part = missing[start : start + size]
+        yield copies - len(missing) + start
+        found = engine.classes_under(
+            [drawn(network, faults, seeds.generator(seed, "copy", k), images, layers) for k in part]
+        )
+        counts = zip((found == right).sum(1).tolist(), (found != golden).sum(1).tolist(), strict=True)
+        known.add([((rate, k), count) for k, count in zip(part, counts, strict=True)])
+    yield copies
+    accuracy, ccr = np.array([known.known[rate, k] for k in range(copies)]).T / images
+    return Damage(accuracy, ccr, float((golden == right).mean()))
 
 
 def curve(

@@ -19,7 +19,7 @@ what they change in its sums, relative to that of the sums' own variation over t
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -31,7 +31,9 @@ from torch import Tensor
 from vilfredo import seeds
 from vilfredo.campaign import hits
 from vilfredo.campaign.bit_error_rates import golden_answers
-from vilfredo.campaign.injection import INPUT, Runs
+from vilfredo.campaign.injection import INPUT, Runs, done
+from vilfredo.campaign.log import Book, Key, Table
+from vilfredo.campaign.records import counted
 from vilfredo.campaign.sites import Single, Stratum, places, single, strata
 from vilfredo.nn.deployed import Deployed, Step, finished, run, sums
 from vilfredo.protocols import Fault
@@ -107,7 +109,24 @@ def boundaries(
     Weights may be of all images; activations, accumulators and inputs have another number in each, so their
     elements need an `image`. Raises `ValueError` if they have none, or the fault is not of bits.
     """
-    trials = _Trials(engine, x, fault, threshold, seed)
+    return done(halving(engine, x, fault, among, threshold, seed))
+
+
+def halving(
+    engine: Runs,
+    x: Tensor,
+    fault: Fault,
+    among: Sequence[Element],
+    threshold: float = 0.0,
+    seed: int = 0,
+    known: Table | None = None,
+) -> Generator[tuple[int, int], None, Border]:
+    """`boundaries`, step by step: yields how many faults are decided of how many.
+
+    `known`: the table `numbers` of a campaign's book. What is there counts as an injection and is not run;
+    what is run is added.
+    """
+    trials = _Trials(engine, x, fault, threshold, seed, known)
     sides = [(e, side) for e in among for side in trials.sides(e)]
     faults = sum(len(trials.bits(e)) for e in among)
     # Of each side: how many of its faults, the furthest first, are known as critical; from where on harmless.
@@ -117,12 +136,17 @@ def boundaries(
         if not open_:
             break
         asked = [(low[n] + high[n]) // 2 if low[n] else 0 for n in open_]
-        found = trials.critical([(sides[n][0], sides[n][1][a]) for n, a in zip(open_, asked, strict=True)])
+        found: list[bool] = []
+        pairs = [(sides[n][0], sides[n][1][a]) for n, a in zip(open_, asked, strict=True)]
+        yield faults - sum(high) + sum(low), faults
+        for part in trials.critical(pairs):
+            found += part
         for n, a, critical in zip(open_, asked, found, strict=True):
             if critical:
                 low[n] = a + 1
             else:
                 high[n] = a
+    yield faults, faults
     said = {(e, bit) for n, (e, side) in enumerate(sides) for bit in side[: low[n]]}
     return Border(frozenset(said), faults, trials.run)
 
@@ -131,11 +155,42 @@ def exhaustive(
     engine: Runs, x: Tensor, fault: Fault, among: Sequence[Element], threshold: float = 0.0, seed: int = 0
 ) -> Border:
     """The critical faults of these elements, by trying all of them; arguments as of `boundaries`."""
-    trials = _Trials(engine, x, fault, threshold, seed)
+    return done(trying(engine, x, fault, among, threshold, seed))
+
+
+def trying(
+    engine: Runs,
+    x: Tensor,
+    fault: Fault,
+    among: Sequence[Element],
+    threshold: float = 0.0,
+    seed: int = 0,
+    known: Table | None = None,
+) -> Generator[tuple[int, int], None, Border]:
+    """`exhaustive`, step by step, as `halving`."""
+    trials = _Trials(engine, x, fault, threshold, seed, known)
     pairs = [(e, bit) for e in among for bit in trials.bits(e)]
-    found = trials.critical(pairs)
+    found: list[bool] = []
+    yield 0, len(pairs)
+    for part in trials.critical(pairs):
+        found += part
+        yield len(found), len(pairs)
     said = frozenset(pair for pair, critical in zip(pairs, found, strict=True) if critical)
     return Border(said, len(pairs), trials.run)
+
+
+def monotonic(
+    engine: Runs, x: Tensor, fault: Fault, among: Sequence[Element], truth: Border, seed: int = 0
+) -> tuple[int, int]:
+    """How often the premise holds for elements that were tried in full: of how many sides with two faults or
+    more no harmless fault pushes further than a critical one, and how many such sides there are."""
+    trials = _Trials(engine, x, fault, 0.0, seed)
+    sides = [(e, side) for e in among for side in trials.sides(e) if len(side) > 1]
+    held = 0
+    for e, side in sides:
+        said = [(e, bit) in truth.critical for bit in side]
+        held += said == sorted(said, reverse=True)
+    return held, len(sides)
 
 
 def compared(search: Border, truth: Border) -> Comparison:
@@ -151,8 +206,17 @@ def compared(search: Border, truth: Border) -> Comparison:
 class _Trials:
     """Runs single faults of elements and counts them."""
 
-    def __init__(self, engine: Runs, x: Tensor, fault: Fault, threshold: float, seed: int) -> None:
+    def __init__(
+        self,
+        engine: Runs,
+        x: Tensor,
+        fault: Fault,
+        threshold: float,
+        seed: int,
+        known: Table | None = None,
+    ) -> None:
         self.engine, self.fault, self.seed, self.run = engine, fault, seed, 0
+        self._known = Book().numbers if known is None else known
         self._golden, _ = golden_answers(engine, engine.classes)
         self._least = max(1, math.ceil(threshold * len(self._golden) - 1e-9))
         if not fault.bitwise:
@@ -162,6 +226,7 @@ class _Trials:
             )
         found = strata(engine.network, fault)
         self._strata = {(s.step, s.bit): s for s in found}
+        self._numbers = {(s.step, s.bit): number for number, s in enumerate(found)}
         self._bits = {step: [s.bit for s in found if s.step == step] for step in {s.step for s in found}}
         self._values = _values(engine.network, x, fault.site)
 
@@ -189,20 +254,29 @@ class _Trials:
         after = float(hits.faulty(self.fault, np.array([value]), stratum.codes, hit.detail)[0])
         return math.inf if math.isnan(after) else after - value
 
-    def critical(self, pairs: Sequence[tuple[Element, int]]) -> list[bool]:
-        found: list[bool] = []
-        for start in range(0, len(pairs), BATCH):
-            part = pairs[start : start + BATCH]
-            injections = [
-                single(self._strata[e.step, bit], self.fault, e.index, self.seed, e.image) for e, bit in part
+    def critical(self, pairs: Sequence[tuple[Element, int]]) -> Iterator[list[bool]]:
+        """Whether they are, some at a time."""
+        size = BATCH * getattr(self.engine, "workers", 1)
+        for start in range(0, len(pairs), size):
+            part = pairs[start : start + size]
+            keys = [self._key(e, bit) for e, bit in part]
+            missing = {k: p for k, p in zip(keys, part, strict=True) if k not in self._known.known}
+            if missing:
+                injections = [
+                    single(self._strata[e.step, bit], self.fault, e.index, self.seed, e.image)
+                    for e, bit in missing.values()
+                ]
+                changed = (self.engine.classes_under(injections) != self._golden).sum(1).tolist()
+                self._known.add(sorted((k, (n,)) for k, n in zip(missing, changed, strict=True)))
+            self.run += len(part)
+            yield [
+                self._known.known[k][0] >= (self._least if e.image is None else 1)
+                for k, (e, _) in zip(keys, part, strict=True)
             ]
-            changed = (self.engine.classes_under(injections) != self._golden).sum(1)
-            found += [
-                bool(n >= (self._least if e.image is None else 1))
-                for n, (e, _) in zip(changed, part, strict=True)
-            ]
-        self.run += len(pairs)
-        return found
+
+    def _key(self, element: Element, bit: int) -> Key:
+        stratum = self._numbers[element.step, bit]
+        return stratum, element.index, -1 if element.image is None else element.image
 
 
 def _values(network: Deployed, x: Tensor, site: str) -> dict[int, NDArray[np.float64]]:
@@ -267,6 +341,26 @@ def worst(
     `x` are the engine's input codes, `answers` (n,) the labels. At most `budget` injections. Raises
     `ValueError` if there are not as many answers as images, or the network has no such site or layer.
     """
+    return done(hunt(engine, x, answers, fault, k, budget, by, layers, seed))
+
+
+def hunt(
+    engine: Runs,
+    x: Tensor,
+    answers: Any,
+    fault: Fault,
+    k: int = 3,
+    budget: int = 2000,
+    by: Literal["ccr", "drop"] = "ccr",
+    layers: Sequence[str] | None = None,
+    seed: int = 0,
+    known: Table | None = None,
+) -> Generator[tuple[int, int], None, Worst]:
+    """`worst`, step by step: yields how many faults have been tried of how many.
+
+    `known`: the table `faults` of the book of a campaign with the same fault, layers and seed. What is there
+    counts as tried and is not run; what is run is added.
+    """
     if k < 1 or budget < k:
         raise ValueError(
             f"the worst {k} faults with {budget} injections: take 1 or more, and a budget of as many"
@@ -274,24 +368,30 @@ def worst(
     golden, right = golden_answers(engine, answers)
     population = strata(engine.network, fault, layers)
     total = sum(s.size for s in population)
-    clean = (golden == right).mean()
+    table = Book().faults if known is None else known
     tried: list[tuple[float, Harm]] = []
 
     def measure(pairs: Sequence[tuple[int, int]]) -> NDArray[np.float64]:
-        chosen = [(population[s], i) for s, i in pairs]
-        classes = engine.classes_under([single(s, fault, i, seed) for s, i in chosen])
-        ccr, drop = (classes != golden).mean(1), clean - (classes == right).mean(1)
-        harm: NDArray[np.float64] = ccr if by == "ccr" else drop
-        for (s, i), c, d, h in zip(chosen, ccr, drop, harm, strict=True):
+        missing = [pair for pair in pairs if pair not in table.known]
+        if missing:
+            found = engine.classes_under([single(population[s], fault, i, seed) for s, i in missing])
+            table.add(sorted(zip(missing, counted(found, golden, right), strict=True)))
+        changed, lost, won = np.array([table.known[pair] for pair in pairs], np.float64).T / len(golden)
+        harm: NDArray[np.float64] = changed if by == "ccr" else lost - won
+        for (n, i), c, d, h in zip(pairs, changed, lost - won, harm, strict=True):
+            s = population[n]
             tried.append((float(h), Harm(Single(s.name, s.site, i, s.bit), float(c), float(d))))
         return harm
 
+    yield 0, min(budget, total)
     if total <= budget:
         everything = [(n, i) for n, s in enumerate(population) for i in range(s.size)]
         for start in range(0, total, BATCH):
             measure(everything[start : start + BATCH])
+            yield len(tried), total
     else:
-        _search(_candidates(engine.network, x, fault, population, seed), budget, measure)
+        found = _candidates(engine.network, x, fault, population, seed)
+        yield from _search(found, budget, measure)
     tried.sort(key=lambda pair: (-pair[0], str(pair[1].fault)))
     return Worst(tuple(harm for _, harm in tried[:k]), len(tried), total, total <= budget)
 
@@ -399,25 +499,26 @@ def _noise(
     return (change.square().mean(0) / energy).numpy()
 
 
-def _search(found: _Candidates, budget: int, measure: Any) -> None:
-    """Tries candidates, the most promising first, until the budget is spent.
+def _search(found: _Candidates, budget: int, measure: Any) -> Iterator[tuple[int, int]]:
+    """Tries candidates, the most promising first, until the budget is spent; yields how many of how many.
 
     What is promising is first the noise. Then harm is fitted as a line over the logarithm of the noise, and
     what a channel's faults did beyond the line is added to what is expected of its others.
     """
     left = np.arange(len(found.index))
     level = np.log(found.noise)
-    done: list[int] = []
+    tried: list[int] = []
     harm: list[float] = []
     budget = min(budget, len(left))
-    while len(done) < budget:
-        score = level if not done else _expected(found, level, np.array(done), np.array(harm))
+    while len(tried) < budget:
+        score = level if not tried else _expected(found, level, np.array(tried), np.array(harm))
         order = left[np.argsort(-score[left], kind="stable")]
-        chosen = order[: min(max(budget // ROUNDS, 16), budget - len(done))]
+        chosen = order[: min(max(budget // ROUNDS, 16), budget - len(tried))]
         pairs = list(zip(found.stratum[chosen].tolist(), found.index[chosen].tolist(), strict=True))
         harm += measure(pairs).tolist()
-        done += chosen.tolist()
+        tried += chosen.tolist()
         left = np.setdiff1d(left, chosen, assume_unique=True)
+        yield len(tried), budget
 
 
 def _expected(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,7 @@ from torch import Tensor
 from vilfredo.nn.deployed import Deployed
 from vilfredo.protocols import Fault, Site
 
+T = TypeVar("T")
 INPUT = -1  # the step whose output is the network's input
 
 
@@ -53,3 +54,13 @@ class Runs(Protocol):
     def classes_under(
         self, injections: Sequence[Injection]
     ) -> NDArray[np.int64]: ...  # (injections, n): each injection on its own
+
+
+def done(work: Generator[Any, None, T]) -> T:
+    """What a generator returns that yields where it stands."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result

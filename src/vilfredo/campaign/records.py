@@ -76,6 +76,17 @@ class Tally:
         return self._count
 
 
+def counted(
+    found: NDArray[np.int64], golden: NDArray[np.int64], right: NDArray[np.int64]
+) -> list[tuple[int, int, int]]:
+    """Of classes (F, n) under F faults: how many images each changes, makes wrong, makes right; `golden` (n,)
+    are the classes without faults, `right` (n,) the labels."""
+    turned = found != golden
+    lost, won = turned & (golden == right), turned & (found == right)
+    columns = (kind.sum(1).tolist() for kind in (turned, lost, won))
+    return list(zip(*columns, strict=True))
+
+
 def estimates(
     sizes: Sequence[float], sums: NDArray[np.float64], confidence: float
 ) -> Mapping[Measure, Estimate]:

@@ -5,41 +5,40 @@ the rest in proportion to size; each further one half as many again as there are
 interval most. After each round the campaign stops if the interval is narrow enough. Where the budget covers
 the whole population all faults are tried, and the result is exact.
 
-What was run is appended to a log, a line for each batch and stratum. A campaign that is started with the log
-of one that was stopped, or killed, takes from it what is known; everything else follows from the settings, so
-the end is that of one which nobody touched. The log also serves another budget, error, confidence, target,
-threshold or allocation: these say how many faults are drawn, and when to stop, not what a fault does.
+What was run is appended to a log (`log`), a line for each batch and stratum. A campaign that is started with
+the log of one that was stopped, or killed, takes from it what is known; everything else follows from the
+settings, so the end is that of one which nobody touched. The log also serves another budget, error,
+confidence, target, threshold or allocation: these say how many faults are drawn, and when to stop, not what a
+fault does. Other faults, layers or seeds have a campaign of their own in the same log.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from vilfredo import seeds
+from vilfredo.campaign import log as log_of
 from vilfredo.campaign import sampling
 from vilfredo.campaign.bit_error_rates import golden_answers
-from vilfredo.campaign.injection import Injection, Runs
-from vilfredo.campaign.records import MEASURES, RECORD, Measure, Population, Tally, estimates
+from vilfredo.campaign.injection import Injection, Runs, done
+from vilfredo.campaign.log import Book, Log
+from vilfredo.campaign.records import MEASURES, RECORD, Measure, Population, Tally, counted, estimates
 from vilfredo.campaign.sampling import Estimate
 from vilfredo.campaign.sites import several, single, strata
 from vilfredo.protocols import Fault
 
 FIRST = 512  # faults of the first round
 FACTOR = 1.5  # what a round makes of the number of faults
-VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,14 @@ class Progress:
 
 
 def run(
-    engine: Runs, answers: Any, settings: Campaign, log: Path | str | None = None
+    engine: Runs, answers: Any, settings: Campaign, log: Path | str | Book | None = None
 ) -> Generator[Progress, None, Results]:
     """Runs a campaign on the engine's network and images, whose labels are `answers` (n,).
 
     Yields after each batch and returns the results, which the last progress has too. To stop it, close the
-    generator or end the process in whatever way: with a `log` nothing but the batch at work is lost.
-    Raises `ValueError` if the network has no such site or layer, there are not as many answers as images, or
-    the log is another campaign's, damaged or in use.
+    generator or end the process in whatever way: with a `log`, a file or what is open of one, nothing but the
+    batch at work is lost. Raises `ValueError` if the network has no such site or layer, there are not as many
+    answers as images, or the log is another network's, damaged or in use.
     """
     golden, right = golden_answers(engine, answers)
     network = engine.network
@@ -157,36 +156,31 @@ def run(
     def results() -> Results:
         return Results(settings, population, images, float(clean.mean()), tally.records, tally.sums.copy())
 
+    size = settings.batch * getattr(engine, "workers", 1)
     if settings.at_once > 1:
         injection(0, 0)  # says what is wrong before anything is written
-    with _opened(log, lambda: digest(engine, right, settings)) as book:
+    with _opened(log, engine, right, settings) as book:
+        known = book.faults.known
         for places in _rounds(tally, population, settings):
-            for start in range(0, len(places), settings.batch):
-                batch = places[start : start + settings.batch]
-                missing = [place for place in batch if place not in book.known]
+            for start in range(0, len(places), size):
+                batch = places[start : start + size]
+                missing = [place for place in batch if place not in known]
                 if missing:
                     found = engine.classes_under([injection(*place) for place in missing])
-                    turned, hit = found != golden, found == right
-                    lost, won = (turned & clean).sum(1), (turned & hit).sum(1)
-                    book.append(missing, np.stack([turned.sum(1), lost, won], axis=1))
-                tally.add(book.records(batch))
+                    counts = counted(found, golden, right)
+                    book.faults.add(sorted(zip(missing, counts, strict=True)))
+                tally.add(np.array([(*place, *known[place]) for place in batch], RECORD))
                 now = results()
-                end = _end(now) if start + len(batch) == len(places) else ""
+                end = _end(now) if start + size >= len(places) else ""
                 yield Progress(len(tally), _expected(now), now, end)
             if end:
                 return now
     raise AssertionError("the last round has an end")
 
 
-def finish(engine: Runs, answers: Any, settings: Campaign, log: Path | str | None = None) -> Results:
+def finish(engine: Runs, answers: Any, settings: Campaign, log: Path | str | Book | None = None) -> Results:
     """`run` to its end."""
-    campaign = run(engine, answers, settings, log)
-    while True:
-        try:
-            next(campaign)
-        except StopIteration as end:
-            results: Results = end.value
-            return results
+    return done(run(engine, answers, settings, log))
 
 
 # -- which faults, and when to stop -----------------------------------------------------------------
@@ -259,120 +253,28 @@ def _expected(now: Results) -> int:
 # -- the log ----------------------------------------------------------------------------------------
 
 
+def subject(engine: Runs, answers: NDArray[np.int64]) -> str:
+    """A digest of the network, its answers without faults and the labels: what a log is of."""
+    return log_of.digest(engine.network, engine.golden, answers)
+
+
 def digest(engine: Runs, answers: NDArray[np.int64], settings: Campaign) -> str:
     """Of all that decides what a fault does: the network, its answers without faults, the labels, the
-    kind of fault, the layers, how many at once and the seed."""
-    fault = settings.fault
+    kind of fault (single ones have no rate), the layers, how many at once and the seed."""
+    fault: Any = settings.fault
+    if is_dataclass(fault) and any(f.name == "rate" for f in fields(fault)):
+        options = {f.name: getattr(fault, f.name) for f in fields(fault) if f.name != "rate"}
+        fault = (type(fault).__module__, type(fault).__qualname__, options)
     what = {"fault": fault, "layers": settings.layers, "at_once": settings.at_once, "seed": settings.seed}
-    hash = hashlib.blake2b(digest_size=16)
-    for part in (VERSION, what, engine.network, engine.golden, answers):
-        _feed(hash, part)
-    return hash.hexdigest()
-
-
-def _feed(hash: hashlib.blake2b, thing: Any) -> None:
-    """Everything that plain data says, with where it begins and ends."""
-    if isinstance(thing, torch.Tensor):
-        thing = thing.detach().cpu().numpy()
-    if isinstance(thing, np.ndarray):
-        hash.update(f"<{thing.dtype.str}{thing.shape}".encode() + np.ascontiguousarray(thing).tobytes())
-    elif is_dataclass(thing) and not isinstance(thing, type):
-        hash.update(f"<{type(thing).__module__}.{type(thing).__qualname__}".encode())
-        for f in fields(thing):
-            _feed(hash, (f.name, getattr(thing, f.name)))
-    elif isinstance(thing, Mapping):
-        hash.update(b"<{")
-        for item in sorted(thing.items()):
-            _feed(hash, item)
-    elif isinstance(thing, tuple | list):
-        hash.update(b"<(")
-        for item in thing:
-            _feed(hash, item)
-    elif thing is None or isinstance(thing, str | int | float | np.generic | torch.dtype):
-        hash.update(f"<{type(thing).__name__} {thing!r}".encode())
-    else:  # somebody's own fault that is no dataclass
-        hash.update(f"<{type(thing).__module__}.{type(thing).__qualname__}".encode())
-        _feed(hash, vars(thing))
-    hash.update(b">")
-
-
-class _Book:
-    """What is known of each place, and the file where it is written down."""
-
-    def __init__(self, file: BinaryIO | None) -> None:
-        self.known: dict[Place, tuple[int, int, int]] = {}
-        self._file = file
-
-    def append(self, places: Sequence[Place], counts: NDArray[np.int64]) -> None:
-        """`counts` (places, 3): changed, lost, won. One write, which a kill survives in full or as a line
-        that is not whole."""
-        lines: list[str] = []
-        together = zip(places, counts.tolist(), strict=True)
-        for stratum, group in itertools.groupby(together, key=lambda item: item[0][0]):
-            rows = [[place[1], *row] for place, row in group]
-            lines.append(json.dumps({"stratum": stratum, "faults": rows}, separators=(",", ":")))
-            self.learn(stratum, rows)
-        if self._file:
-            self._file.write("".join(line + "\n" for line in lines).encode())
-            self._file.flush()
-
-    def learn(self, stratum: int, rows: Sequence[Sequence[int]]) -> None:
-        for index, changed, lost, won in rows:
-            self.known[stratum, index] = (changed, lost, won)
-
-    def records(self, places: Sequence[Place]) -> NDArray[np.void]:
-        return np.array([(*place, *self.known[place]) for place in places], RECORD)
+    return log_of.digest(subject(engine, answers), what)
 
 
 @contextmanager
-def _opened(log: Path | str | None, digest: Callable[[], str]) -> Iterator[_Book]:
-    """The book of a log: read if it is there, and open for more. Nobody else has it meanwhile."""
+def _opened(log: Path | str | Book | None, engine: Runs, answers: Any, settings: Campaign) -> Iterator[Book]:
     if log is None:
-        yield _Book(None)
-        return
-    from filelock import FileLock, Timeout
-
-    path = Path(log)
-    if not path.absolute().parent.is_dir():
-        raise ValueError(f"{path}: there is no such folder; make it, or give the log another place")
-    lock = FileLock(str(path) + ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ValueError(f"{path}: another process runs this campaign; wait for its end or stop it") from None
-    try:
-        with path.open("a+b") as file:
-            book = _Book(file)
-            _read(file, book, path, digest())
-            yield book
-    finally:
-        lock.release()
-
-
-def _read(file: BinaryIO, book: _Book, path: Path, digest: str) -> None:
-    """Fills the book from its file, drops a last line that is not whole, and begins a file that is empty."""
-    file.seek(0)
-    whole = 0
-    for number, line in enumerate(file):
-        if not line.endswith(b"\n"):
-            break
-        try:
-            entry = json.loads(line)
-            if number:
-                book.learn(entry["stratum"], entry["faults"])
-            elif entry["vilfredo"] != "campaign":
-                raise ValueError
-        except (ValueError, KeyError, TypeError):
-            what = "no log of a campaign" if not number else f"damaged in line {number + 1}"
-            raise ValueError(f"{path}: this file is {what}; give the log another name") from None
-        if not number and entry.get("digest") != digest:
-            raise ValueError(
-                f"{path}: this is the log of a campaign with another network, other images or another fault; "
-                "give this one another log"
-            )
-        whole += len(line)
-    file.truncate(whole)
-    if not whole:
-        header = {"vilfredo": "campaign", "version": VERSION, "digest": digest}
-        file.write(json.dumps(header).encode() + b"\n")
-        file.flush()
+        yield Book()
+    elif isinstance(log, Book):
+        yield log
+    else:
+        with Log(log, subject(engine, answers)) as file:
+            yield file.book(digest(engine, answers, settings), repr(settings.fault))
