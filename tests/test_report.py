@@ -276,6 +276,20 @@ def test_without_scripts_forecasts_are_marked_too():
     ]
 
 
+def test_networks_in_other_numbers_are_compared_with_what_was_trained():
+    curve = (Epoch(1, {"val_error": 0.5}), Epoch(2, {"val_error": 0.25}))
+    trials = [
+        Trial(
+            n, {}, "complete", values={Key("error"): Value(0.3 - n / 10), Key("macs"): Value(n)}, epochs=curve
+        )
+        for n in (0, 1)
+    ]
+    page = render(ReportData("x", (goal("macs"), goal("error")), trials, deployed={1: "8 bits"}))
+    kept = content(page)["detail"]["kept"]
+    assert "deployed" not in kept["0"]
+    assert kept["1"]["deployed"] == ["8 bits", [[1, 0.25]]]
+
+
 def test_failures_are_counted_by_kind_and_first_line():
     def failed(number, kind, message):
         return Trial(number, {}, "failed", failure=Failure(kind, message, f"trace {number}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -138,6 +139,26 @@ def test_genes_say_how_a_candidate_is_quantised() -> None:
         sizes.setdefault(genome["training"]["bits"], []).append(size / parameters)
     assert set(sizes) == {4, 8}
     assert np.median(sizes[4]) < np.median(sizes[8]) < 2
+
+
+def test_a_study_says_in_which_numbers_networks_were_measured(tmp_path: Path) -> None:
+    space = Chain(max_layers=1, bits=(4, 8), activation_clip=(False, True))
+    searched = Supervised(DIGITS, space, ("error",), epochs=1)
+    study = search(searched, budget=4, store=tmp_path / "s.db", workers=0)
+    for trial in study.trials():
+        genes = trial.genome["training"]
+        words = f"{genes['bits']} bits, power-of-two scales, one per channel"
+        if genes["activation_clip"]:
+            words += ", activations clipped"
+        assert study.deployed([trial]) == {trial.number: words}
+        assert words in study.report()
+    plain = search(
+        Supervised(DIGITS, Chain(max_layers=1), ("error",), epochs=1),
+        budget=1,
+        store=tmp_path / "s.db",
+        workers=0,
+    )
+    assert plain.deployed(plain.trials()) == {}
 
 
 def test_layers_may_have_bits_of_their_own() -> None:

@@ -124,6 +124,15 @@ def test_why_there_are_no_layers():
     assert "Layers\n  not shown: no data" in sheet(trial, {}, GOALS, no_layers="not shown: no data")
 
 
+def test_in_which_numbers_it_was_measured_and_what_they_cost():
+    curve = (Epoch(1, {"val_error": 0.5}), Epoch(2, {"val_error": 0.25, "val_loss": 1.0}))
+    trial = Trial(1, {}, "complete", epochs=curve, values={Key("error"): Value(0.3)})
+    text = sheet(trial, {}, GOALS, deployed="8 bits, real scales, one per tensor")
+    lines = text.split("Deployed\n")[1].split("\n\n")[0].splitlines()
+    assert lines == ["  8 bits, real scales, one per tensor", "  as trained, in floats: error 25 %"]
+    assert "Deployed" not in sheet(trial, {}, GOALS)
+
+
 def test_an_ancestor_that_is_not_known():
     assert "3 (not known)" in sheet(Trial(5, {}, "complete", (3,)), {}, GOALS)
 

@@ -121,6 +121,13 @@ def violation(values: Mapping[str, float], goals: Iterable[Goal]) -> float:
     return sum(g.excess(values[g.name]) for g in goals if g.name in values)
 
 
+def as_trained(trial: Trial, goals: Iterable[Goal]) -> dict[str, float]:
+    """Of goals that are also measured in training (as the metric `val_<goal>`), what they were after the last
+    epoch: the network in floats, before it was deployed in other numbers."""
+    metrics = trial.epochs[-1].metrics if trial.epochs else {}
+    return {g.name: metrics[f"val_{g.name}"] for g in goals if f"val_{g.name}" in metrics}
+
+
 def numbers(trial: Trial, goals: Iterable[Goal], split: Split = "validation") -> dict[str, float]:
     """The trial's means by goal name, of those goals that have a value on `split`."""
     found = {g.name: trial.value(g.name, split) for g in goals}

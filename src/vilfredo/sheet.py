@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from vilfredo.goal import Goal
+from vilfredo.goal import Goal, as_trained
 from vilfredo.savings import WITHIN
 from vilfredo.trial import FEATURE, JSON, Epoch, Halt, Key, Trial, Value
 from vilfredo.units import between, duration, show
@@ -24,14 +24,16 @@ def sheet(
     layers: Sequence[Mapping[str, JSON]] = (),
     *,
     no_layers: str = "",
+    deployed: str = "",
     traceback: bool = False,
     width: int = 80,
 ) -> str:
     """The sheet of `trial` as plain text. `trials` are those of its run, by number; `no_layers` says why
-    layers cannot be shown."""
+    layers cannot be shown, `deployed` in which numbers the network was measured."""
     parts = [
         _head(trial),
         _section("Values", _values(trial, goals)),
+        _section("Deployed", _deployed(trial, goals, deployed)),
         _section("Early termination", _halts(trial, goals)),
         _section("Ancestry", _ancestry(trial, trials, goals)),
         _section("Curve", _curves(trial.epochs, width - 36)),
@@ -90,6 +92,15 @@ def _values(trial: Trial, goals: Sequence[Goal]) -> list[str]:
     return lines + (
         [f"and {features} features of the topology, for forecasts of resilience"] if features else []
     )
+
+
+def _deployed(trial: Trial, goals: Sequence[Goal], deployed: str) -> list[str]:
+    """In which numbers it was measured, and what it was worth before that."""
+    if not deployed:
+        return []
+    units = {g.name: g.unit for g in goals}
+    floats = ", ".join(f"{name} {show(x, units[name])}" for name, x in as_trained(trial, goals).items())
+    return [deployed, *([f"as trained, in floats: {floats}"] if floats else [])]
 
 
 def _how(key: Key, value: Value, unit: str, over: bool) -> str:

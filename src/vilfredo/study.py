@@ -294,6 +294,25 @@ class Study:
                 continue
         return found
 
+    def deployed(self, trials: Iterable[Trial]) -> dict[int, str]:
+        """In which numbers each trial's network was deployed before it was measured, in words; without those
+        that were measured as they were trained."""
+        try:
+            scheme_of = getattr(self.parts.problem, "scheme_of", None)
+        except (SpecError, OSError):
+            return {}
+        if scheme_of is None:
+            return {}
+        found = {}
+        for trial in trials:
+            try:
+                scheme = scheme_of(trial.genome)
+            except ValueError:  # Impossible: it is no network
+                continue
+            if scheme is not None:
+                found[trial.number] = str(scheme)
+        return found
+
     def spiking(self, trial: Trial) -> SpikingNetwork:
         """The spiking network of a trial, with processor and task in its data as in a TENNLab file. Raises
         `ValueError` for a run of other networks."""
@@ -324,6 +343,7 @@ class Study:
                 trials=tuple(trials),
                 description=run.description,
                 layers=self.layers(shown),
+                deployed=self.deployed(shown),
                 environment=run.environment,
                 spec=toml(spec),
                 commands=(f"vilfredo search {file}",) if spec.problem else (),

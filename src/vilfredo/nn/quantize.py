@@ -66,6 +66,22 @@ class Scheme:
             if value not in allowed:
                 raise ValueError(f"{name} is {value!r}; it must be {' or '.join(allowed)}")
 
+    def __str__(self) -> str:
+        """In words: "8 bits, power-of-two scales, one per channel"."""
+        bits = f"{self.weights} bits"
+        if self.activations != self.weights:
+            bits = f"{self.weights} bits of weights and {self.activations} of activations"
+        others = sorted(set(self.layers.values()) - {self.weights})
+        return ", ".join(
+            (
+                bits,
+                *((f"{' and '.join(map(str, others))} in some layers",) if others else ()),
+                f"{self.scales.replace('_', '-')} scales",
+                f"one per {self.per}",
+                *(("activations clipped",) if self.clip else ()),
+            )
+        )
+
 
 def quantize(model: nn.Module | Traced, samples: Tensor, scheme: Scheme = Scheme()) -> Deployed:
     """The network in whole numbers. `samples` (n, *input_shape) are inputs as the network takes them.

@@ -33,7 +33,8 @@ class ReportData:
     """All that the page is made of.
 
     `trials` may come in any order (a number that comes twice: the last one counts). `layers` are those
-    of `important(trials, goals)`, as `Problem.layers` gives them. `description` is `Problem.describe()`;
+    of `important(trials, goals)`, as `Problem.layers` gives them, `deployed` in which numbers their networks
+    were measured, in words (none: as trained). `description` is `Problem.describe()`;
     `environment` says versions, machine and git revision; `spec` is the text of the specification;
     `commands` make the run again. `finished` is an ISO time. `epochs` is what full training takes.
     `baseline` is the number of the user's own network; if None, the first trial whose operator is
@@ -45,6 +46,7 @@ class ReportData:
     trials: Sequence[Trial]
     description: Mapping[str, JSON] = field(default_factory=dict)
     layers: Mapping[int, Sequence[Mapping[str, JSON]]] = field(default_factory=dict)
+    deployed: Mapping[int, str] = field(default_factory=dict)
     environment: Mapping[str, JSON] = field(default_factory=dict)
     spec: str = ""
     commands: Sequence[str] = ()
@@ -96,7 +98,9 @@ def _payload(data: ReportData) -> dict[str, JSON]:
             if front
         },
         "baseline": places.get(baseline) if baseline is not None else None,
-        "detail": payload.details(by_number, payload.important(trials, goals, baseline), goals, data.layers),
+        "detail": payload.details(
+            by_number, payload.important(trials, goals, baseline), goals, data.layers, data.deployed
+        ),
         "states": dict(states),
         "seconds": {stage: round(s, 3) for stage, s in seconds.most_common()},
         "wall": max((t.told_at for t in trials), default=0.0),

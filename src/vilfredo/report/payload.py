@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from vilfredo import pareto
-from vilfredo.goal import Goal, numbers, violation
+from vilfredo.goal import Goal, as_trained, numbers, violation
 from vilfredo.trial import FEATURE, JSON, Attempt, Failure, Halt, Key, Trial, Value
 
 ROOM = 600_000  # bytes of JSON for details: with 1,000 trials the page stays below 1 MB
@@ -146,6 +146,7 @@ def details(
     wanted: Sequence[int],
     goals: Sequence[Goal],
     layers: Mapping[int, Sequence[Mapping[str, JSON]]],
+    deployed: Mapping[int, str],
 ) -> dict[str, JSON]:
     """Everything about the `wanted` trials, in their order, until `ROOM` is full."""
     metrics: dict[str, int] = {}
@@ -175,6 +176,12 @@ def details(
         }
         if drawn := [clean(layer) for layer in layers.get(number, ()) if _drawn(layer)]:
             item["spiking"] = drawn[0]
+        if number in deployed:
+            floats = as_trained(trial, goals)
+            item["deployed"] = [
+                deployed[number],
+                [[i, short(floats[g.name])] for i, g in enumerate(goals) if g.name in floats],
+            ]
         if trial.halts:
             item["halts"] = [halt_row(halt, trial, goals) for halt in trial.halts[-20:]]
         room -= len(dump(item))

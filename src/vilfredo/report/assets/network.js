@@ -38,6 +38,7 @@ function detailView() {
         h("dt", {}, "made by"), h("dd", {}, T.operators[T.operator[row]] || "–", parents.length ? [" of ", parents.map((p, i) => [i ? ", " : "", trialLink(p)])] : null),
         detail && detail.generation !== null ? [h("dt", {}, "generation"), h("dd", {}, detail.generation)] : null,
         T.epochs[row] ? [h("dt", {}, "trained"), h("dd", {}, plural(T.epochs[row], "epoch"), D.epochs ? ` of ${D.epochs}` : "")] : null,
+        detail && detail.deployed ? [h("dt", {}, "deployed"), h("dd", {}, detail.deployed[0], detail.deployed[1].length ? h("div", { class: "quiet small" }, "as trained, in floats: ", detail.deployed[1].map(([i, x]) => `${GOALS[i].label} ${show(x, GOALS[i].unit)}`).join(", ")) : null)] : null,
         detail && detail.halts ? [h("dt", {}, "halted"), h("dd", {}, detail.halts.map(haltWords))] : null,
         h("dt", {}, "time"), h("dd", {}, duration(T.seconds[row]), seconds.length > 1 ? h("span", { class: "quiet" }, ` (${seconds.map(([s, t]) => `${s} ${duration(t)}`).join(", ")})`) : null),
         detail && detail.attempts.some(a => a[3]) ? [h("dt", {}, "attempts"), h("dd", {}, `${count(detail.attempts.length)}, of which ${count(detail.attempts.filter(a => a[3]).length)} lost`, detail.attempts.filter(a => a[3]).map(a => h("div", { class: "small" }, `no. ${a[0]}, after ${duration(a[2])}: ${a[3][0]}, ${a[3][1]}`)))] : null,
