@@ -9,24 +9,27 @@ change; rates, copies of the hardware and images are the same for all networks.
 
 The search (`steady`, the space `chain`, half of the epochs and less) begins with a plain network of two
 convolutions and a dense layer (`START`) beside random ones. It knows the validation images only; its goals
-are the error and both CCRs of the quantised network, its limit the smaller reference's MACs. Then the most
-resilient ones are trained in full, once each, with a seed that is not used again; of those as accurate as a
-reference on validation images the one with the smallest product of both CCRs is the network found. What is
-reported of it is of other seeds and of the test images.
+are the error and both CCRs of the quantised network, its limits the smaller reference's MACs and an error
+that a longer training may bring down to the references'. Remedies are genes: `weight_clip`, a limit that
+weights keep to in training, and `activation_clip`, activations clamped to the range seen in calibration.
+Then the most resilient ones are trained in full, once each, with a seed that is not used again; of those as
+accurate as a reference on validation images the one with the smallest product of both CCRs is the network
+found. What is reported of it is of other seeds and of the test images.
 
 * `ccr_ratio.<data>.<reference>.<fault>.<scheme>`: CCR of the reference over CCR of the network found, means
-  over seeds, no remedies on either side; `.low` and `.high` are the bounds of the 95 % interval (Student's t
-  on the logarithm, paired by seed), `.least` the smallest ratio of a seed.
-* `ccr_ratio_<remedy>...`: the same with a remedy on both sides: `activation_clip` (activations clamped to the
-  range seen in calibration), `both` (that, and weights kept within ± a limit in training: for each network
-  0.03, if that costs at most a point on validation images with the first seed, else 0.1);
-  `ccr_ratio_found_only...`: both on the side of the network found, none on the reference's. `_least`,
-  `_median` and `_share_of_3` (how many are at least 3) sum them up.
-* `accuracy_gap[_<remedy>].<data>.<reference>.<scheme>`: clean accuracy of the reference without remedies less
-  that of the network found (with the remedy).
+  over seeds, the latter as it was designed, with the remedies that its genes say, the reference as it was
+  published, without; `.low` and `.high` are the bounds of the 95 % interval (Student's t on the logarithm,
+  paired by seed), `.least` the smallest ratio of a seed. `_least`, `_median` and `_share_of_3` (how many are
+  at least 3) sum them up.
+* `ccr_ratio_<remedy>...`: the same with the same remedies on both sides, whatever genes say: `none`;
+  `activation_clip`; `both` (that, and a limit of weights by one rule for all networks: the smallest of
+  `WEIGHT_CLIPS` that costs at most a point on validation images with the first seed, else the largest).
+* `accuracy_gap[_<remedy>].<data>.<reference>.<scheme>`: clean accuracy of the reference, without or with
+  the remedies, whichever is higher, less that of the network found.
 * `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all networks
   without remedies, with its 95 % interval; `schemes.<fault>.<data>.<network>` for each alone, over its seeds.
-* `clean`, `ccr`, `accuracy` (under faults), each `.<data>.<network>[.<fault>].<scheme>.<remedy>`.
+* `clean`, `ccr`, `accuracy` (under faults), each `.<data>.<network>[.<fault>].<scheme>.<remedy>`, where the
+  remedies of a network found may be those of its `design`.
 """
 
 from __future__ import annotations
@@ -77,9 +80,11 @@ from vilfredo.spaces.chain import Chain
 from vilfredo.trial import JSON, Genome, Key, Trial
 
 FAULTS = {"weights": BitFlip(1e-3, "weights"), "activations": BitFlip(3e-4, "activations")}
-WEIGHT_CLIPS = (0.03, 0.1)  # limits of weights that are tried
+GOALS = ("error", *FAULTS)
+WEIGHT_CLIPS = (0.02, 0.03, 0.05, 0.1)  # limits of weights that are tried
 CHOOSING = 100  # the seed that finalists are trained with
-ROOM = 0.01  # of accuracy that a network found may lack
+COST = 0.01  # of accuracy that a limit of weights may have
+UNTRAINED = 0.05  # of error that a longer training is thought to take away
 SIZES = ("epochs", "train_size", "validation_size", "test_size")
 CALIBRATION = 256  # training images that ranges are taken from
 
@@ -88,16 +93,18 @@ SPACE: Mapping[str, JSON] = {
     "min_layers": 3,
     "max_layers": 14,
     "ops": ["conv", "max_pool", "avg_pool", "dense", "batch_norm", "dropout", "relu", "tanh"],
-    "filters": [16, 24, 32, 48, 64],
+    "filters": [16, 20, 24, 32, 40, 48, 64],
     "kernels": [3, 5],
-    "units": [64, 128, 256, 512],
+    "units": [64, 128, 256, 512, 1024, 2048],
     "rates": [0.1, 0.3, 0.5],
-    "max_parameters": 1_000_000,
+    "max_parameters": 3_000_000,
     "optimizers": [RECIPE.optimizer],
     "lr": [RECIPE.rate, RECIPE.rate],
     "weight_decay": [RECIPE.weight_decay, RECIPE.weight_decay],
     "batch_sizes": [RECIPE.batch_size],
     "schedules": [RECIPE.schedule],
+    "activation_clip": [False, True],
+    "weight_clip": [0, *WEIGHT_CLIPS],
 }
 TRAINING: Mapping[str, JSON] = {
     "optimizer": RECIPE.optimizer,
@@ -105,6 +112,8 @@ TRAINING: Mapping[str, JSON] = {
     "weight_decay": RECIPE.weight_decay,
     "batch_size": RECIPE.batch_size,
     "schedule": RECIPE.schedule,
+    "activation_clip": True,
+    "weight_clip": 0.03,
 }
 
 
@@ -117,7 +126,7 @@ START: Mapping[str, JSON] = {
     "layers": [
         *(convolution(20, 5), {"op": "batch_norm"}, {"op": "relu"}),
         *(convolution(48, 3), {"op": "batch_norm"}, {"op": "relu"}),
-        *({"op": "dense", "units": 256}, {"op": "relu"}),
+        *({"op": "dense", "units": 256}, {"op": "batch_norm"}, {"op": "relu"}),
     ],
     "training": TRAINING,
 }
@@ -193,11 +202,13 @@ def one_data(
     known = references(data)
     sizes = {network.name: macs(network, data) for network in known}
     facts: dict[str, float | str] = {}
-    trials, cost = searched(setting, plan, folder, min(sizes.values()))
-    facts |= {f"{name}.{setting.data}": value for name, value in cost.items()}
-    space = chain(min(sizes.values())).bind(data.input_shape, data.outputs)
     measure = Measure(setting, plan, folder)
     goals = {n.name: measure.accuracy_on_validation(n) for n in known}
+    limits = Limits(min(sizes.values()), round(1 - min(goals.values()) + UNTRAINED, 3))
+    trials, cost = searched(setting, plan, folder, limits)
+    facts |= {f"{name}.{setting.data}": value for name, value in cost.items()}
+    facts[f"most_error.{setting.data}"] = limits.error
+    space = chain(limits.macs).bind(data.input_shape, data.outputs)
     chosen = finalists(measure, space, trials)
     networks = list(known)
     for reference in known:
@@ -205,6 +216,7 @@ def one_data(
         network = member(f"found_{reference.name}", space, genome)
         networks.append(network)
         facts[f"found.{setting.data}.{reference.name}"] = json.dumps(genome["layers"])
+        facts[f"design_clips.{setting.data}.{reference.name}"] = json.dumps(network.clips)
         facts[f"validation.{setting.data}.{reference.name}"] = goals[reference.name]
     facts[f"finalists.{setting.data}"] = len(chosen)
     rows: dict[tuple[str, str, str, str], list[Row]] = {}
@@ -212,15 +224,23 @@ def one_data(
         facts[f"macs.{setting.data}.{network.name}"] = macs(network, data)
         parameters = sum(p.numel() for p in network.make(0).parameters())
         facts[f"parameters.{setting.data}.{network.name}"] = parameters
-        seconds = [measure.seconds(network, seed, 0.0) for seed in range(plan.seeds)]
+        seconds = [measure.seconds(network, seed) for seed in range(plan.seeds)]
         facts[f"train_seconds.{setting.data}.{network.name}"] = statistics.mean(seconds)
-        facts[f"weight_clip.{setting.data}.{network.name}"] = measure.clip(network, "both")
+        facts[f"weight_clip.{setting.data}.{network.name}"] = measure.clips(network, "both")[0]
         for scheme in SCHEMES:
-            for remedy in REMEDIES:
+            for remedy in (*REMEDIES, "design") if network not in known else REMEDIES:
                 rows[setting.data, network.name, scheme, remedy] = [
                     measure.row(network, seed, scheme, remedy) for seed in range(plan.seeds)
                 ]
     return rows, facts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Of what is searched: multiply-accumulates, and the share of wrong answers on validation images."""
+
+    macs: int
+    error: float
 
 
 def chain(most_macs: int) -> Chain:
@@ -229,7 +249,7 @@ def chain(most_macs: int) -> Chain:
 
 
 def searched(
-    setting: Setting, plan: Plan, folder: Path, most_macs: int
+    setting: Setting, plan: Plan, folder: Path, limits: Limits
 ) -> tuple[list[Trial], dict[str, float]]:
     """All trials of the search, which goes on where it was interrupted, and what it cost."""
     store = folder / f"search-{setting.data}.db"
@@ -237,11 +257,11 @@ def searched(
     if store.exists():
         study = studies.resume(store, budget=plan.trials)
     else:
-        study = studies.search(specification(setting, plan, most_macs, store), workers=1)
+        study = studies.search(specification(setting, plan, limits, store), workers=1)
     with study:
         for trial in study:
             if trial.state != "rejected":
-                values = {k.goal: v.mean for k, v in trial.values.items()}
+                values = {g: trial.values[Key(g)].mean for g in GOALS if Key(g) in trial.values}
                 log(f"{setting.data} search {trial.number} {trial.state} {values}")
         told = [t for t in study.trials() if t.state != "rejected"]
         seconds = [sum(t.seconds.values()) for t in told]
@@ -250,7 +270,7 @@ def searched(
     return [t for t in told if t.state == "complete"], {k: float(v) for k, v in cost.items()}
 
 
-def specification(setting: Setting, plan: Plan, most_macs: int, store: Path) -> dict[str, JSON]:
+def specification(setting: Setting, plan: Plan, limits: Limits, store: Path) -> dict[str, JSON]:
     flips: dict[str, JSON] = {
         name: {"use": "bit_flip", "rate": fault.rate, "site": name} for name, fault in FAULTS.items()
     }
@@ -268,9 +288,9 @@ def specification(setting: Setting, plan: Plan, most_macs: int, store: Path) -> 
             "bits": 8,
             "baseline": START,
         },
-        "space": {**SPACE, "max_macs": most_macs},
+        "space": {**SPACE, "max_macs": limits.macs},
         "goals": {
-            "error": {},
+            "error": {"max": limits.error},
             **{
                 name: {"use": "ccr", "faults": flip, "copies": 10 if name == "weights" else 2, "images": 250}
                 for name, flip in flips.items()
@@ -309,7 +329,7 @@ def finalists(measure: Measure, space: Chain, trials: Sequence[Trial]) -> list[F
     made: list[Finalist] = []
     for number, trial in taken.items():
         network = member(f"finalist{number}", space, trial.genome)
-        row = measure.row(network, CHOOSING, "power_of_two", "none", "validation")
+        row = measure.row(network, CHOOSING, "power_of_two", "design", "validation")
         made.append((trial.genome, row["clean"], harm(row["ccr.weights"], row["ccr.activations"])))
         log(f"{measure.setting.data} finalist {number}: {made[-1][1:]} {dict(row)}")
     return made
@@ -357,18 +377,24 @@ class Measure:
     def data(self) -> Dataset:
         return dataset(self.setting)
 
-    def clip(self, network: Network, remedy: str) -> float:
-        """The limit of its weights: the smallest that costs little accuracy, else the largest."""
+    def clips(self, network: Network, remedy: str) -> tuple[float, bool]:
+        """The limit of its weights (0: none), and whether activations are clipped.
+
+        Where both are, the limit is the smallest that costs little accuracy, else the largest.
+        """
+        if remedy == "design":
+            return network.clips
         if remedy != "both":
-            return 0.0
+            return 0.0, remedy == "activation_clip"
         bare = self.row(network, 0, "power_of_two", "none", "validation", ())["clean"]
         for clip in WEIGHT_CLIPS[:-1]:
-            if self._row(network, 0, clip, Scheme(), "validation", ())["clean"] >= bare - ROOM:
-                return clip
-        return WEIGHT_CLIPS[-1]
+            if self._row(network, 0, clip, Scheme(), "validation", ())["clean"] >= bare - COST:
+                return clip, True
+        return WEIGHT_CLIPS[-1], True
 
-    def seconds(self, network: Network, seed: int, clip: float) -> float:
-        return trained(network, self.setting, seed, clip, self.folder, log)[1]
+    def seconds(self, network: Network, seed: int) -> float:
+        """What training took, without remedies."""
+        return trained(network, self.setting, seed, 0.0, self.folder, log)[1]
 
     def accuracy_on_validation(self, network: Network) -> float:
         """Mean over seeds, quantised to powers of two."""
@@ -388,9 +414,9 @@ class Measure:
         faults: Iterable[str] = tuple(FAULTS),
     ) -> Row:
         """`clean` accuracy, and under each fault `ccr` and `accuracy`, trained and quantised."""
-        clip = self.clip(network, remedy)
-        how = Scheme(scales=scheme, clip=remedy != "none")  # type: ignore[arg-type]
-        return self._row(network, seed, clip, how, split, faults)
+        weights, activations = self.clips(network, remedy)
+        how = Scheme(scales=scheme, clip=activations)  # type: ignore[arg-type]
+        return self._row(network, seed, weights, how, split, faults)
 
     def _row(
         self, network: Network, seed: int, clip: float, scheme: Scheme, split: str, faults: Iterable[str]

@@ -55,10 +55,12 @@ SETTINGS: Mapping[str, Setting] = {
 
 @dataclass(frozen=True)
 class Network:
-    """A name and what makes the untrained network from a seed."""
+    """A name, what makes the untrained network from a seed, and the remedies that belong to its design: the
+    limit of its weights in training (0: none), and whether activations are clipped."""
 
     name: str
     make: Callable[[int], nn.Module]
+    clips: tuple[float, bool] = (0.0, False)
 
 
 def references(data: Dataset) -> tuple[Network, ...]:
@@ -80,8 +82,9 @@ def _seeded(kind: Callable[[Sequence[int], int], nn.Module], data: Dataset) -> C
 
 def member(name: str, space: Chain, genome: Genome) -> Network:
     """A network of the space, which is bound."""
-    plan = space.decode(genome).architecture
-    return Network(name, lambda seed: build(plan, seed))
+    design = space.decode(genome)
+    clips = float(design.training["weight_clip"]), bool(design.training["activation_clip"])
+    return Network(name, lambda seed: build(design.architecture, seed), clips)
 
 
 def macs(network: Network, data: Dataset) -> int:
