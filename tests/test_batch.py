@@ -64,7 +64,8 @@ def finished(executor: Inline, tasks: Sequence[Task]) -> dict[int, Finished]:
     return found
 
 
-def test_quick_candidates_are_computed_in_few_calls():
+def test_quick_candidates_are_computed_in_few_calls(monkeypatch):
+    monkeypatch.setattr(inline, "PATIENCE", 1e6)  # quick, even on a machine that pauses
     problem = Together()
     executor = Inline(problem, batch=8)
     assert executor.slots == 8

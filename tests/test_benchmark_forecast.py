@@ -363,7 +363,7 @@ def test_the_command_writes_flat_figures(tmp_path: Path) -> None:
     ]
     command += ["--curves", "a.csv", "b.csv.gz", "--orders", "2", "--processes", "1"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "out.json").read_text())
     metrics = (

@@ -216,7 +216,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder):
         if "trial" in line and "complete" in line:
             break
     process.send_signal(signal.SIGINT)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=300)
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in errors
     assert "Stopping" in errors
@@ -231,7 +231,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(folder):
 
 
 def test_the_second_ctrl_c_stops_at_once(folder):
-    text = WORK.replace("time.sleep(0.02)", "time.sleep(30)")
+    text = WORK.replace("time.sleep(0.02)", "open('begun', 'w').close(); time.sleep(600)")
     (folder / "mylab_work.py").write_text(text)
     (folder / "mine.toml").write_text(SPEC.replace(":train", ":slow"))
     process = subprocess.Popen(
@@ -242,12 +242,16 @@ def test_the_second_ctrl_c_stops_at_once(folder):
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     assert process.stdout is not None
+    assert process.stderr is not None
     assert "run 1" in process.stdout.readline()
-    time.sleep(1.0)
+    while not Path("begun").exists():
+        assert process.poll() is None
+        time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    time.sleep(0.5)
+    said = process.stderr.readline()
+    assert said == "Stopping; Ctrl-C again to stop at once.\n"
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == INTERRUPTED
     assert "Traceback" not in errors
     assert "Stopped at once. Go on with: vilfredo resume 1" in errors
@@ -581,7 +585,7 @@ def test_bad_specs_in_a_real_process(folder, text, fragment):
 
 def run(*args: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "vilfredo", *args], capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "vilfredo", *args], capture_output=True, text=True, timeout=300
     )
 
 

@@ -183,5 +183,5 @@ except ModuleNotFoundError as error:
     print(error)
 """
     env = {**os.environ, "KERAS_BACKEND": "tensorflow", "KERAS_HOME": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, env=env)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600, env=env)
     assert "its backend needs tensorflow; install that or set KERAS_BACKEND=torch" in done.stdout

@@ -252,7 +252,7 @@ def run(code: str, folder: Path) -> str:
     file.write_text(textwrap.dedent(code), encoding="utf-8")
     here = str(Path(__file__).parent)
     done = subprocess.run(
-        [sys.executable, str(file), str(folder), here], capture_output=True, text=True, timeout=240
+        [sys.executable, str(file), str(folder), here], capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -26,6 +26,11 @@ from vilfredo.interop.optuna import FORECAST, HALTED, REVIVES, MultiObjective, P
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+def random(seed: int = 1) -> Any:
+    """A sampler that learns nothing: what it proposes next does not hang on who is done first."""
+    return optuna.samplers.RandomSampler(seed=seed)
+
+
 def single(trial: Any, first: int = 0) -> float:
     """An objective such as people write them."""
     width, rate = trial.suggest_float("width", 0, 1), trial.suggest_float("rate", 0, 1)
@@ -38,8 +43,7 @@ def single(trial: Any, first: int = 0) -> float:
 
 
 def studied(pruner: Any, trials: int = 40, seed: int = 1, **options: Any) -> Any:
-    sampler = optuna.samplers.RandomSampler(seed=seed)
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner, **options)
+    study = optuna.create_study(direction="maximize", sampler=random(seed), pruner=pruner, **options)
     study.optimize(single, n_trials=trials)
     return study
 
@@ -79,7 +83,7 @@ def test_a_pruned_trial_says_why_and_what_was_forecast() -> None:
 
 def test_the_pruner_keeps_nothing_to_itself(tmp_path: Path) -> None:
     """A study in a file, taken up again with another pruner, prunes as an uninterrupted one."""
-    halves = optuna.samplers.RandomSampler(seed=1)
+    halves = random()
     for _ in range(2):
         study = optuna.create_study(
             direction="maximize",
@@ -98,8 +102,7 @@ def test_the_pruner_keeps_nothing_to_itself(tmp_path: Path) -> None:
 def test_the_pruner_in_threads() -> None:
     pruner = Pruner("median", epochs=EPOCHS, goal="accuracy")
     # not TPE: what it proposes improves so steadily that now and then nobody is worse than the median
-    sampler = optuna.samplers.RandomSampler(seed=1)
-    study = optuna.create_study(direction="maximize", sampler=sampler, pruner=pruner)
+    study = optuna.create_study(direction="maximize", sampler=random(), pruner=pruner)
     study.optimize(single, n_trials=40, n_jobs=4)
     assert {t.state for t in study.trials} == {TrialState.COMPLETE, TrialState.PRUNED}
 
@@ -116,7 +119,7 @@ def test_steps_from_one_plain_reports_and_a_falling_metric() -> None:
         return loss
 
     pruner = Pruner(Half, epochs=EPOCHS)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1), pruner=pruner)
+    study = optuna.create_study(sampler=random(), pruner=pruner)
     study.optimize(objective, n_trials=30)
     pruned = [t for t in study.trials if t.state == TrialState.PRUNED]
     assert pruned
@@ -137,7 +140,7 @@ def test_failed_and_nan_trials_do_no_harm() -> None:
         return val
 
     pruner = Pruner("genrace", epochs=EPOCHS, goal="accuracy", goals=[Goal("macs", ranked=False)])
-    study = optuna.create_study(direction="maximize", pruner=pruner)
+    study = optuna.create_study(direction="maximize", sampler=random(), pruner=pruner)
     study.optimize(objective, n_trials=24, catch=(RuntimeError,))
     assert len(study.trials) == 24
     assert sum(t.state == TrialState.FAIL for t in study.trials) <= 8
@@ -169,7 +172,7 @@ def test_a_revived_trial_may_go_on_from_a_checkpoint() -> None:
         return val
 
     pruner = Pruner(Half, epochs=EPOCHS, goal="accuracy", pause=True)
-    study = optuna.create_study(direction="maximize", pruner=pruner)
+    study = optuna.create_study(direction="maximize", sampler=random(), pruner=pruner)
     study.optimize(objective, n_trials=20)
     numbers = pruner.revive(study)
     assert numbers
@@ -217,8 +220,7 @@ def several(watcher: MultiObjective) -> Callable[[Any], list[float]]:
 
 
 def watched(engine: Any, trials: int = 40, **options: Any) -> MultiObjective:
-    sampler = optuna.samplers.RandomSampler(seed=3)
-    study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
+    study = optuna.create_study(directions=DIRECTIONS, sampler=random(seed=3))
     watcher = MultiObjective(study, engine, epochs=EPOCHS, goals=["accuracy", "macs"], **options)
     study.optimize(several(watcher), n_trials=trials)
     return watcher
@@ -308,7 +310,7 @@ def test_another_watcher_of_the_study_knows_what_the_first_one_knew() -> None:
 
 
 def test_trials_of_before_are_known_by_their_values() -> None:
-    study = optuna.create_study(directions=DIRECTIONS)
+    study = optuna.create_study(directions=DIRECTIONS, sampler=random())
     study.set_metric_names(["accuracy", "macs"])
     study.optimize(lambda trial: (trial.suggest_float("width", 0, 1), 1.0), n_trials=3)
     watcher = MultiObjective(study, Half, epochs=EPOCHS)
@@ -344,7 +346,7 @@ def test_goals_that_do_not_fit_the_study(goals: list[Any], said: str) -> None:
 
 
 def test_threads_share_a_watcher() -> None:
-    study = optuna.create_study(directions=DIRECTIONS)
+    study = optuna.create_study(directions=DIRECTIONS, sampler=random())
     watcher = MultiObjective(study, "median", epochs=EPOCHS, goals=["accuracy", "macs"])
     study.optimize(several(watcher), n_trials=30, n_jobs=4)
     assert len(study.trials) == 30
@@ -359,13 +361,13 @@ def test_processes_share_what_they_know_through_the_storage(tmp_path: Path) -> N
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 import optuna
-from test_interop_optuna import EPOCHS, Half, MultiObjective, several
-study = optuna.load_study(study_name="s", storage={storage!r})
+from test_interop_optuna import EPOCHS, Half, MultiObjective, random, several
+study = optuna.load_study(study_name="s", storage={storage!r}, sampler=random(int(sys.argv[1])))
 watcher = MultiObjective(study, Half, epochs=EPOCHS, goals=["accuracy", "macs"])
 study.optimize(several(watcher), n_trials=10)
 """
-    running = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
-    assert [process.wait(timeout=200) for process in running] == [0, 0]
+    running = [subprocess.Popen([sys.executable, "-c", code, str(seed)]) for seed in range(2)]
+    assert [process.wait(timeout=600) for process in running] == [0, 0]
     study = optuna.load_study(study_name="s", storage=storage)
     assert len(study.trials) == 20
     assert any(HALTED in t.user_attrs for t in study.trials)

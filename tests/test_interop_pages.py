@@ -36,7 +36,7 @@ def test_the_script_runs_and_ends_trainings(script: str, tmp_path: Path) -> None
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=800,
         env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "HOME": str(tmp_path)},
     )
     assert done.returncode == 0, done.stderr[-3000:]

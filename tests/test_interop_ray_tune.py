@@ -146,7 +146,7 @@ def local_ray() -> Iterator[None]:
         else:
             os.environ[name] = value
     left = [p for p in psutil.Process().children(recursive=True) if p.pid not in running]
-    _, alive = psutil.wait_procs(left, timeout=20)
+    _, alive = psutil.wait_procs(left, timeout=120)
     assert alive == []
     shutil.rmtree(folder, ignore_errors=True)
 

@@ -365,7 +365,7 @@ for k in range(8):
                 break
 """
     running = [subprocess.Popen([sys.executable, "-c", code, str(k)]) for k in range(2)]
-    assert [process.wait(timeout=60) for process in running] == [0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     assert [t.number for t in watch.trials] == list(range(16))
 
 

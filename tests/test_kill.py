@@ -29,7 +29,7 @@ def start(store: Path, optimizer: str, trials: int, pace: float) -> subprocess.P
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:
-    _, errors = process.communicate(timeout=120)
+    _, errors = process.communicate(timeout=600)
     assert process.returncode == 0, errors.decode()
 
 
@@ -112,7 +112,7 @@ def test_three_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(os.name == "nt", reason="kills with SIGKILL")
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("optimizer", ["nsga2", "steady"])
@@ -125,12 +125,12 @@ def test_fifty_kills(tmp_path: Path, optimizer: str, seed: int) -> None:
 def test_the_workers_of_a_killed_driver_go_with_it(tmp_path: Path) -> None:
     process = start(tmp_path / "run.db", "steady", 1000, 0.2)
     workers: list[psutil.Process] = []
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while len(told(tmp_path / "run.db")) < 2 and time.monotonic() < deadline:
         time.sleep(0.1)
         workers = psutil.Process(process.pid).children(recursive=True)
     assert workers
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    _, alive = psutil.wait_procs(workers, timeout=10)
+    _, alive = psutil.wait_procs(workers, timeout=120)
     assert not alive

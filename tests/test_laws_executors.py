@@ -28,9 +28,11 @@ from vilfredo.protocols import (
 from vilfredo.spec import names
 from vilfredo.trial import Value
 
+PATIENCE = 300.0  # seconds, for slow and busy machines
+
 MAKE: dict[str, Callable[[Problem], Executor]] = {
     "inline": Inline,
-    "local": lambda problem: Local(problem, workers=2, deadline=60.0),
+    "local": lambda problem: Local(problem, workers=2, deadline=600.0),
 }
 
 
@@ -56,7 +58,7 @@ def run(executor: Executor, tasks: list[Task], judge=lambda progress: GO) -> lis
     for each in tasks:
         executor.submit(each)
     seen: list[Event] = []
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while sum(isinstance(e, Finished) for e in seen) < len(tasks):
         assert time.monotonic() < until
         for event in executor.events(1.0):
@@ -98,7 +100,7 @@ def test_the_outcome_is_that_of_evaluate(executor):
 def test_a_judged_task_waits_for_its_verdict(executor):
     executor.submit(task(1, judged=True))
     seen: list[Event] = []
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while len(seen) < 2 and time.monotonic() < until:
         seen += executor.events(1.0)
     assert [type(e) for e in seen] == [Started, Progress]
@@ -120,17 +122,19 @@ def test_verdicts_reach_their_own_task(executor):
     assert epochs == {0: 3, 1: 1, 2: 2, 3: 3, 4: 3, 5: 3}
 
 
+EPOCH = 60.0
+
+
 def test_of_a_stopped_task_nothing_more_is_heard(executor):
-    long = [task(n, seconds=5.0) for n in range(3)]
+    long = [task(n, seconds=EPOCH) for n in range(3)]
     for each in long:
         executor.submit(each)
-    until = time.monotonic() + 60
+    until = time.monotonic() + PATIENCE
     while not any(e.ticket == 0 for e in executor.events(1.0)):
         assert time.monotonic() < until
-    if executor.slots > 1:  # else stopping would have to wait for the end of an epoch
-        began = time.monotonic()
-        executor.stop(0)
-        assert time.monotonic() - began < 5.0
+    began = time.monotonic()
+    executor.stop(0)
+    assert time.monotonic() - began < EPOCH  # it waits for no epoch to end
     for each in long:
         executor.stop(each.ticket)
     seen = run(executor, [task(n) for n in range(10, 14)])

@@ -62,7 +62,7 @@ def below(*rooms: str) -> list[str]:
 def loaded(code: str) -> set[str]:
     """The top-level packages that a fresh interpreter holds after `code`, among those that cost time."""
     script = f"{code}\nimport json, sys\nprint(json.dumps([n for n in {HEAVY + TOOLS} if n in sys.modules]))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.strip().splitlines()[-1]))
 

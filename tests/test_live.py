@@ -315,16 +315,16 @@ def test_the_view_is_drawn_while_the_search_runs_and_then_gone(monkeypatch):
     monkeypatch.setattr(live, "PAUSE", 0.01)
     stream, study = io.StringIO(), Watched()
     console = Console(file=stream, width=80, force_terminal=True)
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with live.watching(study, "digits · run 3", 12, console):
-        assert study.seen.wait(20)
+        assert study.seen.wait(300)
     assert "digits · run 3" in stream.getvalue()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
 
 
 def test_the_view_goes_when_the_search_breaks(monkeypatch):
     monkeypatch.setattr(live, "PAUSE", 0.01)
-    before = threading.active_count()
+    before = set(threading.enumerate())
 
     def broken() -> None:
         with live.watching(Watched(), "x", 12, Console(file=io.StringIO(), force_terminal=True)):
@@ -332,4 +332,4 @@ def test_the_view_goes_when_the_search_breaks(monkeypatch):
 
     with pytest.raises(KeyError):
         broken()
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 
 from vilfredo.forecast.resilience import Model, Resilience, features, fit, ranks, spearman
-from vilfredo.goal import Goal
+from vilfredo.goal import KNOWN, Goal
 from vilfredo.protocols import Verdict
 from vilfredo.trial import Epoch, Key, Trial, Value
 
 EPOCHS = 4
 ERROR = Goal("error", unit="fraction")
-CCR = Goal("ccr", unit="fraction")
+CCR = KNOWN["ccr"]
 MACS = Goal("macs", unit="count", stage="preview")
 
 
@@ -280,7 +280,7 @@ def test_near_a_limit_it_is_measured() -> None:
 
 def test_goals_to_be_maximised() -> None:
     known, rows, values = population()
-    goal = Goal("resilience_mean", "max")
+    goal = KNOWN["resilience_mean"]
     better = [
         replace(t, values={**t.values, Key("resilience_mean"): Value(1 - t.values[Key("ccr")].mean)})
         for t in known

@@ -85,7 +85,7 @@ def python(code: str, *arguments: object, **options: Any) -> subprocess.Popen[st
 
 
 def output(process: subprocess.Popen[str]) -> str:
-    out, errors = process.communicate(timeout=60)
+    out, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     return out
 
@@ -780,7 +780,7 @@ def test_a_migration_that_is_killed_changes_nothing(path: Path) -> None:
         database.migrate(connection, (*MIGRATIONS, sys.argv[2] + ";\\nSELECT die()"))
         """
     process = python(code, path, NEXT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL
     use(path)
     Database(path, migrations=(*MIGRATIONS, NEXT)).close()
@@ -832,7 +832,7 @@ HOLDER = """
     with run.lock():
         run.set_status("running")
         print("locked", flush=True)
-        time.sleep(60)
+        time.sleep(600)
 """
 
 
@@ -870,10 +870,10 @@ def test_children_of_a_killed_driver_do_not_hold_its_lock(path: Path, opened: St
         with run.lock():
             child = os.fork()
             if child == 0:
-                time.sleep(60)
+                time.sleep(600)
                 os._exit(0)
             print(child, flush=True)
-            time.sleep(60)
+            time.sleep(600)
         """
     process = python(code, path)
     assert process.stdout is not None

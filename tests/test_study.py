@@ -107,7 +107,7 @@ list(vilfredo.search(square, space=space, goals=["loss"], budget=3, workers=2, s
 def test_a_script_without_a_guard_is_told_so_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(SCRIPT)
     result = subprocess.run(
-        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        [sys.executable, "mine.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     said = result.stderr.splitlines()[-1]
     assert re.fullmatch(
