@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from vilfredo.report.faults import Arm, Clip, FaultReport, Layer, Range, Rate, Rows, Tally, Worst
+from vilfredo.report.faults import Arm, Bits, Clip, FaultReport, Kind, Layer, Range, Rate, Rows, Tally, Worst
 
 FIELDS = {
     8: (*("magnitude",) * 7, "sign"),
@@ -84,6 +84,14 @@ def arm(name: str, layers: list[Layer], scale: float, rng: np.random.Generator, 
         channels=[_tally(7 - k, 9, rng, layer=k % len(layers), channel=k) for k in range(6)],
         worst=worst,
         rates=curve,
+        critical_bits=Bits(
+            ["12 of the 400 faults are critical.", "The order held for 98 of 100."],
+            ["layer", "numbers", "without", "faults", "critical", ""],
+            [[layer.name, "50", "44", "400", "3 %", ""] for layer in layers],
+            0.62,
+        )
+        if most
+        else None,
     )
 
 
@@ -106,15 +114,19 @@ def report(layers: int = 6, bits: int = 8, clip: bool = True, seed: int = 1, rat
         [[layer.name, "conv", 8, 38.2 - k, 0.901] for k, layer in enumerate(made)],
         "Accuracy with this layer alone rounded.",
     )
+    kind = Kind(
+        "bit_flip of weights",
+        arms,
+        made,
+        found="Found by random sampling; there may be worse ones.",
+        clip=Clip(["Clipping cuts critical faults by two thirds."], (20, 61, 3, 516)) if clip else None,
+    )
     return FaultReport(
         title="Faults in small.py:network",
-        arms=arms,
-        layers=made,
+        faults=[kind],
         accuracy=Range(0.9062, 0.87, 0.94),
         images=256,
         meaning="at least one image changes class",
-        found="Found by random sampling; there may be worse ones.",
-        clip=Clip(["Clipping cuts critical faults by two thirds."], (20, 61, 3, 516)) if clip else None,
         quantisation=quantised,
         subtitle=["bit_flip of weights · 8 bits, power-of-two scales", "fashion_mnist, 256 test images"],
         settings={"fault": "bit_flip", "site": "weights", "seed": seed},

@@ -363,7 +363,7 @@ def test_every_single_fault_is_what_the_plain_network_does(folder: Path) -> None
     from vilfredo.nn.quantize import quantize
 
     found = numbers(*WITH, "--layers", "0", "--exhaustive", "--worst", 576)
-    single = found["networks"][0]["single"]
+    single = found["faults"][0]["networks"][0]["single"]
     assert single["exhaustive"]
     assert single["tried"] == single["faults"] == 8 * 9 * 8
     share = single["total"]["critical"]
@@ -375,7 +375,7 @@ def test_every_single_fault_is_what_the_plain_network_does(folder: Path) -> None
     network = quantize(trace(given.model, (1, 8, 8)), samples)
     x = network.encode(given.inputs(part.x))
     clean = plain(network, x, Injection(())).argmax(1)
-    assert found["networks"][0]["accuracy"]["value"] == float((clean.numpy() == part.y).mean())
+    assert found["faults"][0]["networks"][0]["accuracy"]["value"] == float((clean.numpy() == part.y).mean())
     weight = network.steps[0].weight.flatten()
     for row in single["worst"][:: max(1, len(single["worst"]) // 40)]:
         turned = plain(network, x, one(network, inject.fault("bit_flip"), row["fault"])).argmax(1)
@@ -409,7 +409,7 @@ def test_rate_zero_changes_nothing_and_seeds_repeat(folder: Path) -> None:
     arguments = (*WITH, "--budget", 300, "--ber", "0,1e-2", "--copies", 3)
     first, again = numbers(*arguments), numbers(*arguments)
     assert first == again
-    nothing, some = first["networks"][0]["rates"]
+    nothing, some = first["faults"][0]["networks"][0]["rates"]
     assert nothing["ccrs"] == [0, 0, 0]
     assert max(some["ccrs"]) > 0
     assert numbers(*arguments, "--seed", 1) != first
@@ -419,8 +419,8 @@ def test_rate_zero_changes_nothing_and_seeds_repeat(folder: Path) -> None:
 def test_clipping_is_compared_on_the_same_faults(folder: Path, form: str) -> None:
     arguments = (*WITH, "--form", form, "--budget", 400, "--ber", "1e-3", "--copies", 3, "--clip")
     found = numbers(*arguments)
-    assert [arm["name"] for arm in found["networks"]] == ["as it is", "clipped"]
-    assert sum(found["paired"]) > 100
+    assert [arm["name"] for arm in found["faults"][0]["networks"]] == ["as it is", "clipped"]
+    assert sum(found["faults"][0]["paired"]) > 100
     told = run(*arguments).stdout
     assert "Clipping takes the share of critical single faults from" in told
     assert "copy by copy" in told
@@ -445,7 +445,7 @@ def test_clipping_is_compared_on_the_same_faults(folder: Path, form: str) -> Non
 def test_other_faults_sites_and_forms(folder: Path, options: tuple[str, ...]) -> None:
     rates = () if "gaussian" in options[1] or "lognormal" in options[1] else ("--ber", "0.01")
     found = numbers(*WITH, "--budget", 200, "--copies", 2, *rates, *options)
-    arm = found["networks"][0]
+    arm = found["faults"][0]["networks"][0]
     assert arm["single"]["tried"] >= 1
     assert len(arm["rates"]) == 1
     run(*WITH, "--budget", 100, "--copies", 2, *rates, *options, "--report", "page.html")
@@ -481,15 +481,16 @@ def test_the_page_and_the_command_that_makes_it_again(folder: Path) -> None:
 
     run(*WITH, "--budget", 600, "--ber", "1e-3", "--copies", 2, "--clip", "--report", "a page.html")
     data = data_of((folder / "a page.html").read_text("utf-8"))
-    assert [arm["name"] for arm in data["arms"]] == ["as it is", "clipped"]
-    assert {layer["name"]: layer["bits"] for layer in data["layers"]} == {"0": 8, "5": 8}
+    (kind,) = data["faults"]
+    assert [arm["name"] for arm in kind["arms"]] == ["as it is", "clipped"]
+    assert {layer["name"]: layer["bits"] for layer in kind["layers"]} == {"0": 8, "5": 8}
     assert data["commands"][0].startswith("vilfredo faults net.py:small --weights small.safetensors")
     assert "--report 'a page.html'" in data["commands"][0]
-    cells = data["arms"][0]["cells"]
+    cells = kind["arms"][0]["cells"]
     assert len(cells) == 16
-    assert sum(c["tried"] for c in cells) == data["arms"][0]["tried"]
+    assert sum(c["tried"] for c in cells) == kind["arms"][0]["tried"]
     assert [row[0] for row in data["quantisation"]["rows"]] == ["0", "3", "5"]
-    assert data["arms"][0]["channels"]
+    assert kind["arms"][0]["channels"]
     assert data["settings"]["seed"] == 0
 
 

@@ -12,12 +12,14 @@ import numpy as np
 from vilfredo import environment
 from vilfredo.campaign import hits, sampling
 from vilfredo.campaign.bit_error_rates import Damage
+from vilfredo.campaign.critical import Element
+from vilfredo.campaign.injection import INPUT
 from vilfredo.campaign.run import Results
 from vilfredo.campaign.sampling import Estimate
-from vilfredo.campaign.sites import Single, one
+from vilfredo.campaign.sites import Single, names, one, places
 from vilfredo.campaign.summary import Row, summarise, to_json
 from vilfredo.codes import field
-from vilfredo.inject import Arm, Findings, paired
+from vilfredo.inject import Arm, Bits, Findings, Outcome, Plan, paired
 from vilfredo.report import faults as page_of
 from vilfredo.report.faults import Clip, FaultReport, Layer, Range, Rate, Rows, Tally, Worst
 from vilfredo.trial import JSON
@@ -31,25 +33,25 @@ Table = list[list[str]]  # a header and rows
 # -- the worst faults ------------------------------------------------------------------------------
 
 
-def worst(arm: Arm, most: int) -> list[tuple[Single, Worst]]:
+def worst(arm: Arm, out: Outcome, most: int) -> list[tuple[Single, Worst]]:
     """The single faults that change the class of most images, of those that were tried for whatever reason;
     of equals those that lose most accuracy."""
     known: dict[Single, tuple[float, float]] = {}  # CCR, and what accuracy loses
-    if arm.results is not None:
-        results, images = arm.results, arm.results.images
+    if out.results is not None:
+        results, images = out.results, out.results.images
         records = results.records
         for row in records[np.lexsort((-records["lost"], -records["changed"]))[:most]]:
             stratum = results.population.strata[int(row["stratum"])]
             where = Single(stratum.name, stratum.site, int(row["index"]), stratum.bit)
             known[where] = int(row["changed"]) / images, (int(row["lost"]) - int(row["won"])) / images
-    for harm in arm.hunted.faults if arm.hunted else ():
+    for harm in out.hunted.faults if out.hunted else ():
         known[harm.fault] = harm.ccr, harm.drop
     order = sorted(known, key=lambda where: (-known[where][0], -known[where][1], str(where)))
-    return [_worst_of(arm, where, *known[where]) for where in order[:most] if known[where][0] > 0]
+    return [_worst_of(arm, out, where, *known[where]) for where in order[:most] if known[where][0] > 0]
 
 
-def _worst_of(arm: Arm, where: Single, ccr: float, drop: float) -> tuple[Single, Worst]:
-    hit = one(arm.network, arm.fault, where, arm.seed).hits[0]
+def _worst_of(arm: Arm, out: Outcome, where: Single, ccr: float, drop: float) -> tuple[Single, Worst]:
+    hit = one(arm.network, out.plan.fault, where, arm.seed).hits[0]
     shape, codes = hits.place(arm.network, hit.step, hit.site)
     before = after = None  # other numbers in each image, unless it is a weight
     weight = arm.network.steps[hit.step].weight if hit.site == "weights" else None
@@ -82,8 +84,9 @@ def begun(found: Findings) -> list[str]:
             "Note: rounding costs more than 5 points of accuracy; more --bits, --per channel "
             "or --scales real lose less"
         )
-    if order.single:
-        lines.append(f"Faults: {_fault(found)}, each on all {len(found.part)} images")
+    single = [plan.kind for plan in order.plans if plan.single]
+    if single:
+        lines.append(f"Faults: {'; '.join(single)}; each on all {len(found.part)} images")
     return lines
 
 
@@ -100,45 +103,123 @@ def _form(found: Findings) -> str:
     return f"{order.scheme.weights} bits, {scales}, one per {order.scheme.per}"
 
 
-def _fault(found: Findings) -> str:
-    name = type(found.order.fault).__name__
-    plain = "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
-    return f"{plain} of {found.order.fault.site}"
-
-
 def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], Iterable[str]]) -> list[str]:
     """All that came of it, in lines. `tables` makes lines of a table and of the names of its left columns."""
     lines: list[str] = []
+    several = len(found.order.plans) > 1
+    for number, plan in enumerate(found.order.plans):
+        part = _told(found, number, most, tables)
+        if several and part:
+            lines += ["", plan.kind, "─" * len(plan.kind)]
+            part = part[part[0] == "" :]
+        lines += part
+    if several:
+        lines += ["", "All together:", *tables(_together(found), ("fault", "network"))]
+    return lines
+
+
+def _told(
+    found: Findings, number: int, most: int, tables: Callable[[Table, Sequence[str]], Iterable[str]]
+) -> list[str]:
+    """What came of one kind of fault."""
+    lines: list[str] = []
     several = len(found.arms) > 1
     for arm in found.arms:
-        if arm.results is None:
-            continue
+        out = arm.outcomes[number]
         title = f" ({arm.name})" if several else ""
-        lines += ["", f"Single faults{title}: {single_words(arm.results)}"]
-        if arm is found.arms[0]:
-            known = summarise(arm.results, 0)
-            for by, found_rows in (("layer", known.layers), ("bit", known.bits)):
-                if found_rows:
-                    rows, rest = _shortened(by, _ranking(found_rows, by))
-                    lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
-        bad = worst(arm, most)
+        if out.results is not None:
+            lines += ["", f"Single faults{title}: {single_words(out.results)}"]
+            if arm is found.arms[0]:
+                known = summarise(out.results, 0)
+                for by, found_rows in (("layer", known.layers), ("bit", known.bits)):
+                    if found_rows:
+                        rows, rest = _shortened(by, _ranking(found_rows, by))
+                        lines += ["", *tables(rows, ("layer", "meaning")), *([rest] if rest else [])]
+        bad = worst(arm, out, most)
         if bad:
             head = "The worst single fault" if len(bad) == 1 else f"The worst {len(bad)} single faults"
-            lines += ["", f"{head}{title}, {_found(arm)}:", *tables(_worst(arm, bad), ("layer", "from → to"))]
-    if any(arm.curve for arm in found.arms):
+            lines += ["", f"{head}{title}, {_found(out)}:", *tables(_worst(bad), ("layer", "from → to"))]
+        if out.bits is not None:
+            known_bits = bits(arm, out)
+            lines += ["", f"Critical bits{title}: {known_bits.words[0]}"]
+            rows, rest = _shortened("layer", [list(known_bits.head), *map(list, known_bits.rows)])
+            lines += [*tables(rows, ("layer",)), *([rest] if rest else []), *known_bits.words[1:]]
+    if any(arm.outcomes[number].curve for arm in found.arms):
         lines += ["", f"Many at once, {found.order.copies} copies of the network each:"]
-        lines += tables(_rates(found), ("network",))
-    clip = clipping(found)
+        lines += tables(_rates(found, number), ("network",))
+    clip = clipping(found, number)
     if clip is not None:
         lines += ["", *clip.words]
     return lines
 
 
-def _found(arm: Arm) -> str:
-    if arm.results is not None and arm.results.exhaustive:
+def _found(out: Outcome) -> str:
+    if out.results is not None and out.results.exhaustive:
         return "all were tried"
-    tried = "those tried" if arm.hunted is None else f"those tried and a search of {arm.hunted.injections:,}"
+    tried = "those tried" if out.hunted is None else f"those tried and a search of {out.hunted.injections:,}"
     return f"found among {tried}; there may be others"
+
+
+def _together(found: Findings) -> Table:
+    """A line for each fault and network: what single ones do, and what is left of accuracy at its highest
+    rate."""
+    several = len(found.arms) > 1
+    head = ["fault", *["network"] * several, "critical", "interval", "CCR", "the worst", "many at once", ""]
+    rows: Table = []
+    for number, plan in enumerate(found.order.plans):
+        for arm in found.arms:
+            out = arm.outcomes[number]
+            row = [plan.kind, *[arm.name] * several]
+            if out.results is None:
+                row += ["–", "–", "–"]
+            else:
+                known = out.results.intervals
+                row += [show(known["critical"].value, "fraction"), _between(_range(known["critical"]))]
+                row += [show(known["ccr"].value, "fraction")]
+            bad = worst(arm, out, 1)
+            row.append(show(bad[0][1].ccr, "fraction") if bad else "–")
+            rate, damage = out.curve[-1] if out.curve else (0.0, None)
+            many = "–" if damage is None else f"{show(damage.mean, 'fraction')} at {_strength(plan)} {rate:g}"
+            rows.append([*row, many, ""])
+    return [head, *rows]
+
+
+def bits(arm: Arm, out: Outcome) -> page_of.Bits:
+    """The critical bits of the numbers that were searched, in words and by layer."""
+    found = out.bits
+    assert found is not None
+    border = found.border
+    site = out.plan.fault.site
+    all_numbers = sum(array.size for array in places(arm.network, site, out.plan.campaign.layers))
+    critical: dict[Element, int] = {}
+    for element, _ in border.critical:
+        critical[element] = critical.get(element, 0) + 1
+    none = sum(element not in critical for element in found.among)
+    images = " in images" if found.among and found.among[0].image is not None else ""
+    which = "all" if len(found.among) == all_numbers and not images else f"{len(found.among):,} of the"
+    right, named = (show(x, "fraction") for x in (found.compared.recall, found.compared.precision))
+    words = [
+        f"{len(border.critical):,} of the {border.faults:,} faults in {which} {all_numbers:,} {site}{images} "
+        f"are critical; {none:,} of these {site} have no critical bit. Halving took {border.injections:,} "
+        f"injections, {show(found.saved, 'fraction')} less than trying all.",
+        f"To see how far to trust that {found.checked:,} of them were tried in full: {right} of their "
+        f"critical faults had been found, and {named} of those found are critical. For {found.held:,} of "
+        f"{found.sides:,} (a number, up or down) no harmless fault pushes further than a critical one.",
+    ]
+    known = names(arm.network)
+    groups: dict[int, list[Element]] = {}
+    for element in found.among:
+        groups.setdefault(element.step, []).append(element)
+    each = {step: len(mine) * border.each[step] for step, mine in groups.items()}
+    rows = []
+    for step, mine in groups.items():
+        bad = sum(critical.get(element, 0) for element in mine)
+        name = "input" if step == INPUT else known[step]
+        lone = sum(element not in critical for element in mine)
+        share = show(bad / each[step], "fraction")
+        rows.append((name, f"{len(mine):,}", f"{lone:,}", f"{each[step]:,}", share, ""))
+    head = ("layer", "numbers", "without", "faults", "critical", "")
+    return page_of.Bits(words, head, rows, found.saved)
 
 
 def single_words(results: Results) -> str:
@@ -192,7 +273,7 @@ def _shortened(by: str, table: Table, most: int = 16) -> tuple[Table, str]:
     return [table[0], *kept], words
 
 
-def _worst(arm: Arm, bad: Sequence[tuple[Single, Worst]]) -> Table:
+def _worst(bad: Sequence[tuple[Single, Worst]]) -> Table:
     head = ["layer", "index", "bit", "from → to", "CCR", "accuracy", "the fault's name"]
     rows = [
         [
@@ -215,13 +296,14 @@ def _change(fault: Worst) -> str:
     return f"{fault.before:.4g} → {fault.after:.4g}"
 
 
-def _rates(found: Findings) -> Table:
+def _rates(found: Findings, number: int) -> Table:
     several = len(found.arms) > 1
     level = f"{found.order.campaign.confidence:.4g}"
-    head = ["network"] * several + [_strength(found), "accuracy", f"interval ({level})", "worst copy"]
+    strength = _strength(found.order.plans[number])
+    head = ["network"] * several + [strength, "accuracy", f"interval ({level})", "worst copy"]
     rows = []
     for arm in found.arms:
-        for rate, damage in arm.curve:
+        for rate, damage in arm.outcomes[number].curve:
             row = [arm.name] * several + [f"{rate:g}", show(damage.mean, "fraction")]
             row += [_between(_mean(damage, "accuracy", found)), show(damage.worst, "fraction")]
             row += [show(damage.mean_ccr, "fraction"), _between(_mean(damage, "ccr", found))]
@@ -229,21 +311,22 @@ def _rates(found: Findings) -> Table:
     return [[*head, "CCR", "interval", ""], *rows]
 
 
-def _strength(found: Findings) -> str:
-    if not hasattr(found.order.fault, "rate"):
+def _strength(plan: Plan) -> str:
+    if not hasattr(plan.fault, "rate"):
         return "sd"
-    return "BER" if found.order.fault.bitwise else "rate"
+    return "BER" if plan.fault.bitwise else "rate"
 
 
-def clipping(found: Findings) -> Clip | None:
+def clipping(found: Findings, number: int) -> Clip | None:
     """What the clipped network has over the other, the same faults in both."""
     if len(found.arms) < 2:
         return None
-    plain, clipped = found.arms
+    plan, first, second = found.order.plans[number], found.arms[0], found.arms[1]
+    plain, clipped = first.outcomes[number], second.outcomes[number]
     words: list[str] = []
     counts: tuple[int, int, int, int] | None = None
     if plain.results is not None and clipped.results is not None:
-        a, b = (arm.results.intervals["critical"] for arm in (plain, clipped) if arm.results)
+        a, b = (out.results.intervals["critical"] for out in (plain, clipped) if out.results)
         pairs = paired(plain.results, clipped.results)
         less = sampling.difference(b, a) if pairs is None else _negative(pairs.less)
         words.append(
@@ -251,13 +334,13 @@ def clipping(found: Findings) -> Clip | None:
             f"{show(b.value, 'fraction')}: {_points(less)}."
         )
         if pairs is not None:
-            counts = both, first, second, neither = pairs.both, pairs.first, pairs.second, pairs.neither
+            counts = both, gone, new, neither = pairs.both, pairs.first, pairs.second, pairs.neither
             words.append(
-                f"Of {both + first + second + neither:,} faults tried in both networks {both + first:,} "
-                f"are critical without clipping, {both + second:,} with it: {first:,} cured, "
-                f"{second:,} new."
+                f"Of {both + gone + new + neither:,} faults tried in both networks {both + gone:,} "
+                f"are critical without clipping, {both + new:,} with it: {gone:,} cured, "
+                f"{new:,} new."
             )
-        a, b = (arm.results.intervals["ccr"] for arm in (plain, clipped) if arm.results)
+        a, b = (out.results.intervals["ccr"] for out in (plain, clipped) if out.results)
         words.append(
             f"The share of images that a fault changes goes from {show(a.value, 'fraction')} to "
             f"{show(b.value, 'fraction')} on average."
@@ -266,12 +349,12 @@ def clipping(found: Findings) -> Clip | None:
         gain = after.accuracy - before.accuracy  # the same faults in each copy
         known = _of_mean(gain, found.order.campaign.confidence)
         words.append(
-            f"At {_strength(found)} {rate:g} accuracy goes from {show(before.mean, 'fraction')} to "
+            f"At {_strength(plan)} {rate:g} accuracy goes from {show(before.mean, 'fraction')} to "
             f"{show(after.mean, 'fraction')}: {_points(known)}, copy by copy."
         )
     if not words:
         return None
-    cost = clipped.accuracy.value - plain.accuracy.value
+    cost = second.accuracy.value - first.accuracy.value
     words.append(
         f"Without faults it {'costs' if cost < 0 else 'gains'} {abs(cost) * 100:.2g} points of accuracy."
         if cost
@@ -330,7 +413,11 @@ def settings(found: Findings) -> dict[str, JSON]:
         "per": order.scheme.per,
         "calibration": f"{order.scheme.calibration} of {order.samples} training images",
     }
-    options = {n: v for n, v in vars(campaign.fault).items() if v is not None and n not in ("rate", "site")}
+    kinds: list[dict[str, JSON]] = []
+    for plan in order.plans:
+        options = {n: v for n, v in vars(plan.fault).items() if v is not None and n not in ("rate", "site")}
+        rates = list(plan.rates) or "none"
+        kinds.append({"kind": plan.kind, **{k: _plain(v) for k, v in options.items()}, "rates": rates})
     return {
         "network": found.subject.title,
         "data": found.subject.data.name,
@@ -338,8 +425,7 @@ def settings(found: Findings) -> dict[str, JSON]:
         "form": order.form,
         **(scheme if order.form == "whole" else {}),
         "clip": order.clipped,
-        "fault": {"kind": _fault(found), **{k: _plain(v) for k, v in options.items()}},
-        "rates": list(order.rates) or "none",
+        **({"fault": kinds[0]} if len(kinds) == 1 else {"faults": kinds}),
         "layers": list(campaign.layers) if campaign.layers else "all",
         "critical": _meaning(found),
         "margin": campaign.error,
@@ -361,13 +447,25 @@ def _meaning(found: Findings) -> str:
 
 def as_json(found: Findings, most: int) -> dict[str, JSON]:
     """All numbers, as JSON."""
+    return {
+        "settings": settings(found),
+        "complete": found.complete,
+        "accuracy": _json(_range(found.accuracy)),
+        "faults": [_fault_json(found, number, most) for number in range(len(found.order.plans))],
+        "rounding": [asdict(row) | {"sqnr": _finite(row.sqnr)} for row in found.quality],
+    }
+
+
+def _fault_json(found: Findings, number: int, most: int) -> dict[str, JSON]:
+    """What one kind of fault did."""
     arms: list[dict[str, JSON]] = []
     for arm in found.arms:
+        out = arm.outcomes[number]
         row: dict[str, JSON] = {"name": arm.name, "accuracy": _json(_range(arm.accuracy))}
-        if arm.results is not None:
-            row["single"] = to_json(summarise(arm.results, 0)) | {
-                "faults": int(arm.results.population.size),
-                "tried": len(arm.results.records),
+        if out.results is not None:
+            row["single"] = to_json(summarise(out.results, 0)) | {
+                "faults": int(out.results.population.size),
+                "tried": len(out.results.records),
                 "worst": [
                     {
                         "fault": str(where),
@@ -379,9 +477,11 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
                         "ccr": w.ccr,
                         "accuracy": w.accuracy,
                     }
-                    for where, w in worst(arm, most)
+                    for where, w in worst(arm, out, most)
                 ],
             }
+        if out.bits is not None:
+            row["critical_bits"] = _bits_json(arm, out, out.bits)
         row["rates"] = [
             {
                 "rate": rate,
@@ -390,17 +490,34 @@ def as_json(found: Findings, most: int) -> dict[str, JSON]:
                 "accuracies": damage.accuracy.tolist(),
                 "ccrs": damage.ccr.tolist(),
             }
-            for rate, damage in arm.curve
+            for rate, damage in out.curve
         ]
         arms.append(row)
-    clip = clipping(found)
+    clip = clipping(found, number)
+    pairs = None if clip is None or clip.pairs is None else list(clip.pairs)
+    return {"fault": found.order.plans[number].kind, "networks": arms, "paired": pairs}
+
+
+def _bits_json(arm: Arm, out: Outcome, found: Bits) -> dict[str, JSON]:
+    known, site = names(arm.network), out.plan.fault.site
+    critical: dict[Element, list[int]] = {element: [] for element in found.among}
+    for element, bit in sorted(found.border.critical, key=lambda pair: pair[1]):
+        critical[element].append(bit)
     return {
-        "settings": settings(found),
-        "complete": found.complete,
-        "accuracy": _json(_range(found.accuracy)),
-        "networks": arms,
-        "paired": None if clip is None or clip.pairs is None else list(clip.pairs),
-        "rounding": [asdict(row) | {"sqnr": _finite(row.sqnr)} for row in found.quality],
+        "numbers": len(found.among),
+        "faults": found.border.faults,
+        "critical": len(found.border.critical),
+        "injections": found.border.injections,
+        "saved": found.saved,
+        "checked": found.checked,
+        "recall": found.compared.recall,
+        "precision": found.compared.precision,
+        "sides": found.sides,
+        "monotonic": found.held,
+        "bits": {
+            str(Single("input" if e.step == INPUT else known[e.step], site, e.index, image=e.image)): mine
+            for e, mine in critical.items()
+        },
     }
 
 
@@ -418,30 +535,18 @@ def _finite(value: float | None) -> JSON:
 
 def page(found: Findings, most: int, command: str = "") -> str:
     """The report as HTML."""
-    strata = [s for arm in found.arms[:1] if arm.results for s in arm.results.population.strata]
-    places: dict[str, int] = {}
-    for stratum in strata:
-        places.setdefault(stratum.name, len(places))
-    layers = []
-    for name in places:
-        codes = next(s.codes for s in strata if s.name == name)
-        bits = 1 + max(s.bit for s in strata if s.name == name)
-        layers.append(Layer(name, bits, tuple(field(bit, codes) for bit in range(bits))))
-    lines = [f"{_fault(found)} · {_form(found)}", _data(found)]
+    kinds = [plan.kind for plan in found.order.plans]
+    lines = [f"{'; '.join(kinds)} · {_form(found)}", _data(found)]
     if not found.complete:
         lines.append("Stopped before its end: what is here was known by then.")
     return page_of.render(
         FaultReport(
             title=f"Faults in {found.subject.title}",
-            arms=[_arm(arm, found, places, most) for arm in found.arms],
-            layers=layers,
+            faults=[_page_of(found, number, most) for number in range(len(kinds))],
             accuracy=_range(found.accuracy),
             images=len(found.part),
             confidence=found.order.campaign.confidence,
-            strength=_strength(found),
             meaning=f"critical: {_meaning(found)}",
-            found=f"{_found(found.arms[0]).capitalize()}.",
-            clip=clipping(found),
             quantisation=_rounding(found),
             subtitle=lines,
             settings=settings(found),
@@ -452,24 +557,48 @@ def page(found: Findings, most: int, command: str = "") -> str:
     )
 
 
+def _page_of(found: Findings, number: int, most: int) -> page_of.Kind:
+    """One kind of fault."""
+    plan, first = found.order.plans[number], found.arms[0].outcomes[number]
+    strata = first.results.population.strata if first.results else ()
+    order: dict[str, int] = {}
+    for stratum in strata:
+        order.setdefault(stratum.name, len(order))
+    layers = []
+    for name in order:
+        codes = next(s.codes for s in strata if s.name == name)
+        most_bits = 1 + max(s.bit for s in strata if s.name == name)
+        layers.append(Layer(name, most_bits, tuple(field(bit, codes) for bit in range(most_bits))))
+    return page_of.Kind(
+        plan.kind,
+        [_arm(arm, found, number, order, most) for arm in found.arms],
+        layers,
+        strength=_strength(plan),
+        found=f"{_found(first).capitalize()}.",
+        clip=clipping(found, number),
+    )
+
+
 def _environment() -> Mapping[str, JSON]:
     return {name: value for name, value in environment.describe().items() if name != "command"}
 
 
-def _arm(arm: Arm, found: Findings, places: Mapping[str, int], most: int) -> page_of.Arm:
+def _arm(arm: Arm, found: Findings, number: int, order: Mapping[str, int], most: int) -> page_of.Arm:
+    out = arm.outcomes[number]
     rates = []
-    for rate, damage in arm.curve:
+    for rate, damage in out.curve:
         accuracy, ccr = (_mean(damage, of, found) for of in ("accuracy", "ccr"))
         rates.append(
-            Rate(rate, accuracy, ccr, damage.worst, len(damage.accuracy), _expected(arm, found, rate))
+            Rate(rate, accuracy, ccr, damage.worst, len(damage.accuracy), _expected(out, found, rate))
         )
-    plain = page_of.Arm(arm.name, _range(arm.accuracy), rates=rates)
-    if arm.results is None or not len(arm.results.records):
+    found_bits = None if out.bits is None else bits(arm, out)
+    plain = page_of.Arm(arm.name, _range(arm.accuracy), rates=rates, critical_bits=found_bits)
+    if out.results is None or not len(out.results.records):
         return plain
-    known = summarise(arm.results, 0)
+    known = summarise(out.results, 0)
 
     def tally(row: Row) -> Tally:
-        place = places.get(row.layer, -1)
+        place = order.get(row.layer, -1)
         share, ccr = _range(row.critical), row.ccr.value
         return Tally(row.done, share, ccr, int(row.population), place, row.bit, row.channel, row.meaning)
 
@@ -484,16 +613,17 @@ def _arm(arm: Arm, found: Findings, places: Mapping[str, int], most: int) -> pag
         layers=[tally(row) for row in known.layers],
         bits=[tally(row) for row in known.bits],
         channels=[tally(row) for row in known.channels[:CHANNELS]],
-        worst=[replace(w, place=places[w.layer]) for _, w in worst(arm, most)],
+        worst=[replace(w, place=order[w.layer]) for _, w in worst(arm, out, most)],
     )
 
 
-def _expected(arm: Arm, found: Findings, rate: float) -> float | None:
+def _expected(out: Outcome, found: Findings, rate: float) -> float | None:
     """How many faults a copy has on average, where each bit or number has them at the rate."""
-    if arm.results is None or not hasattr(found.order.fault, "rate"):
+    fault = out.plan.fault
+    if out.results is None or not hasattr(fault, "rate"):
         return None
-    times = len(found.part) if found.order.fault.transient else 1
-    return float(arm.results.population.size) * rate * times
+    times = len(found.part) if fault.transient else 1
+    return float(out.results.population.size) * rate * times
 
 
 def _rounding(found: Findings) -> Rows:

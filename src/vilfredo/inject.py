@@ -1,4 +1,5 @@
-"""Faults into one network, step by step: deployment, single faults, many at once, with clipping and without.
+"""Faults into one network, step by step: deployment, single faults, the worst, critical bits, many at once,
+with clipping and without, one kind of fault after the other.
 
 What `vilfredo faults` does, usable without it: `Injection(subject, order)` is iterated over for progress, and
 `findings` are what is known so far; the module `findings` tells them.
@@ -6,10 +7,11 @@ What `vilfredo faults` does, usable without it: `Injection(subject, order)` is i
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -18,10 +20,14 @@ from torch import Tensor
 from vilfredo.campaign import bit_error_rates, critical, sampling
 from vilfredo.campaign import run as campaigns
 from vilfredo.campaign.bit_error_rates import Damage
+from vilfredo.campaign.critical import Border, Comparison, Element
 from vilfredo.campaign.engine import Engine
+from vilfredo.campaign.injection import Runs
+from vilfredo.campaign.log import Book, Log
 from vilfredo.campaign.run import Campaign, Results
 from vilfredo.campaign.sampling import Estimate
 from vilfredo.campaign.sites import places
+from vilfredo.campaign.workers import shared, threads_for
 from vilfredo.data.dataset import Part
 from vilfredo.nn.deployed import Deployed
 from vilfredo.nn.floating import floating
@@ -34,52 +40,109 @@ from vilfredo.subject import Subject, words
 
 BATCH = 256  # images at a time, where they only run through the network
 BUDGET = 10_000  # single faults at most, if nobody says
+CHECKED = 100  # numbers whose every bit is tried, to see how far halving is to be trusted
 SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
 EVERYTHING = 1 << 62  # a budget that no population exceeds
 Form = Literal["whole", "float32", "float16", "bfloat16"]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Order:
-    """What is to be done. `scheme` is for whole numbers; of floats only its `clip` is looked at.
+class Plan:
+    """What is done with one kind of fault, `campaign.fault`.
 
-    `rates` are at which all faults come at once, () for none; each has `copies` of the network. `clipped`:
-    the clipped network is tried beside. `single` false: no single faults. `worst` are listed, after a
-    search of `hunt` injections (0: none). `campaign.fault` is the fault.
+    `rates` are at which all of them come at once, () for none. `single` false: no single faults. `hunt`
+    injections are for a search for the worst ones (0: none). Of `numbers` numbers drawn at random the
+    critical bits are looked for by halving (0: of none).
     """
 
     campaign: Campaign
-    form: Form = "whole"
-    scheme: Scheme = field(default_factory=Scheme)
-    clipped: bool = False
-    single: bool = True
-    worst: int = 3
-    hunt: int = 2000
     rates: tuple[float, ...] = ()
-    copies: int = 20
-    images: int = 256
-    samples: int = 512
-    split: Literal["train", "validation", "test"] = "test"
+    single: bool = True
+    hunt: int = 2000
+    numbers: int = 0
 
     @property
     def fault(self) -> Fault:
         return self.campaign.fault
 
+    @property
+    def kind(self) -> str:
+        """The fault in words: "burst (length 3) of weights"; what is not said is as usual."""
+        fault: Any = self.fault
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in type(fault).__name__).lstrip("_")
+        said = ", ".join(f"{k.replace('_', ' ')} {_plain(v)}" for k, v in options_of(fault).items())
+        return f"{name} ({said}) of {fault.site}" if said else f"{name} of {fault.site}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is to be done, one plan after the other; of all plans confidence, seed and layers are the same.
+
+    `scheme` is for whole numbers; of floats only its `clip` is looked at. `clipped`: the clipped network is
+    tried beside. `worst` faults are listed. Of each rate there are `copies` of the network. `workers`
+    processes compute.
+    """
+
+    plans: tuple[Plan, ...]
+    form: Form = "whole"
+    scheme: Scheme = field(default_factory=Scheme)
+    clipped: bool = False
+    worst: int = 3
+    copies: int = 20
+    images: int = 256
+    samples: int = 512
+    split: Literal["train", "validation", "test"] = "test"
+    workers: int = 1
+
+    @property
+    def campaign(self) -> Campaign:
+        """The first plan's, for what all have alike."""
+        return self.plans[0].campaign
+
+
+@dataclass(frozen=True, eq=False)
+class Bits:
+    """The critical bits of some numbers. `among` were searched by halving, and `checked` of these tried in
+    full: what that says of the search is `compared`; on `held` of `sides` (a number's faults that push it the
+    same way) no harmless fault pushes further than a critical one."""
+
+    among: tuple[Element, ...]
+    border: Border
+    checked: int
+    compared: Comparison
+    held: int
+    sides: int
+
+    @property
+    def saved(self) -> float:
+        """The share of injections that halving did without."""
+        return 1 - self.border.injections / self.border.faults if self.border.faults else 0.0
+
+
+@dataclass
+class Outcome:
+    """What is known of one network under one plan."""
+
+    plan: Plan
+    results: Results | None = None
+    hunted: critical.Worst | None = None
+    bits: Bits | None = None
+    curve: list[tuple[float, Damage]] = field(default_factory=list)
+
 
 @dataclass
 class Arm:
-    """The network in one form and what is known of it. `accuracy` is over the images, without faults."""
+    """The network in one form and what is known of it, by plan. `accuracy` is over the images, without
+    faults."""
 
     name: str
-    fault: Fault
     seed: int
     network: Deployed
     engine: Engine
     accuracy: Estimate
     codes: Tensor  # of the images, as the engine has them
-    results: Results | None = None
-    hunted: critical.Worst | None = None
-    curve: list[tuple[float, Damage]] = field(default_factory=list)
+    outcomes: list[Outcome]
 
 
 @dataclass
@@ -107,12 +170,13 @@ class News:
 
 class Injection:
     """Iterating over it does the work and yields `News`. It may be left at any time, or end by Ctrl-C:
-    `findings` are what is known by then, and with a `log` another one of the same order goes on from there.
+    `findings` are what is known by then. With a `log` nothing that was tried is tried again: another one of
+    the same order, in another process, goes on wherever this one stopped.
     """
 
     def __init__(self, subject: Subject, order: Order, log: Path | str | None = None) -> None:
         """Raises `ValueError`, one sentence, for a network that cannot be deployed or has no such layers."""
-        self.log = None if log is None else Path(log)
+        self.log = None if log is None else Path(log).expanduser()
         part = subject.part(order.split, order.images, order.campaign.seed)
         x = subject.inputs(part.x)
         right = torch.from_numpy(np.ascontiguousarray(part.y))
@@ -126,61 +190,127 @@ class Injection:
             schemes["clipped"] = replace(plain, clip=True)
         for name, scheme in schemes.items():
             network = deploy(traced, samples, order.form, scheme)
-            if order.campaign.layers is not None:
-                _known(network, order)
+            for plan in order.plans:
+                _known(network, plan)
             codes = network.encode(x)
-            engine = Engine(network, codes)
+            with threads_for(network):
+                engine = Engine(network, codes)
             hit = torch.as_tensor(engine.classes) == right
+            outcomes = [Outcome(plan) for plan in order.plans]
             self.findings.arms.append(
-                Arm(name, order.fault, order.campaign.seed, network, engine, _share(hit, order), codes)
+                Arm(name, order.campaign.seed, network, engine, _share(hit, order), codes, outcomes)
             )
         self.findings.quality = quality(self.findings.arms[0].network, traced, x[:BATCH])
 
     def __iter__(self) -> Iterator[News]:
         found, order = self.findings, self.findings.order
-        for arm in found.arms:
-            what = "" if len(found.arms) == 1 else f", {arm.name}"
-            if order.single:
-                yield from self._single(arm, what)
-            if order.hunt and not (arm.results and arm.results.exhaustive):
-                yield News(f"the worst faults{what}")
-                campaign, budget = order.campaign, max(order.hunt, order.worst)
-                arm.hunted = critical.worst(
-                    arm.engine,
-                    arm.codes,
-                    found.part.y,
-                    order.fault,
-                    order.worst,
-                    budget,
-                    layers=campaign.layers,
-                    seed=campaign.seed,
-                )
-        for arm in found.arms:
-            what = "" if len(found.arms) == 1 else f", {arm.name}"
-            arm.curve.clear()
-            for done, rate in enumerate(order.rates):
-                yield News(f"many at once{what}", done, len(order.rates))
-                damage = bit_error_rates.under(
-                    arm.engine,
-                    [bit_error_rates.at_rate(order.fault, rate)],
-                    found.part.y,
-                    order.copies,
-                    order.campaign.seed,
-                    order.campaign.layers,
-                )
-                arm.curve.append((rate, damage))
+        answers = np.asarray(found.part.y, np.int64)
+        with ExitStack() as stack:
+            log = None
+            if self.log is not None:
+                log = stack.enter_context(Log(self.log, campaigns.subject(found.arms[0].engine, answers)))
+            engines = stack.enter_context(shared([arm.engine for arm in found.arms], order.workers))
+            for number, plan in enumerate(order.plans):
+                books: list[Book] = []
+                for arm in found.arms:
+                    digest = campaigns.digest(arm.engine, answers, plan.campaign)
+                    books.append(Book() if log is None else log.book(digest, f"{plan.kind}, {arm.name}"))
+                for arm, engine, book in zip(found.arms, engines, books, strict=True):
+                    yield from self._one_by_one(arm, arm.outcomes[number], engine, book)
+                for arm, engine, book in zip(found.arms, engines, books, strict=True):
+                    yield from self._together(arm, arm.outcomes[number], engine, book)
         found.complete = True
 
-    def _single(self, arm: Arm, what: str) -> Iterator[News]:
-        log = self.log
-        if log is not None and arm.name != self.findings.arms[0].name:
-            log = log.with_name(f"{log.stem}-{arm.name}{log.suffix}")
-        order = self.findings.order
-        yield News(f"single faults{what}")
-        for progress in campaigns.run(arm.engine, self.findings.part.y, order.campaign, log):
-            arm.results = progress.results
-            interval = progress.intervals[order.campaign.target]
-            yield News(f"single faults{what}", progress.done, progress.of, interval)
+    def _stage(self, what: str, arm: Arm, plan: Plan) -> str:
+        """What is done now, in words that tell it from what is done before and after."""
+        found = self.findings
+        kind = f"{plan.kind}: " if len(found.order.plans) > 1 else ""
+        return f"{kind}{what}" + (f", {arm.name}" if len(found.arms) > 1 else "")
+
+    def _one_by_one(self, arm: Arm, out: Outcome, engine: Runs, book: Book) -> Iterator[News]:
+        plan, campaign, answers = out.plan, out.plan.campaign, self.findings.part.y
+        if plan.single:
+            stage = self._stage("single faults", arm, plan)
+            yield News(stage)
+            for progress in campaigns.run(engine, answers, campaign, book):
+                out.results = progress.results
+                interval = progress.intervals[campaign.target]
+                yield News(stage, progress.done, progress.of, interval)
+        if plan.hunt and not (out.results and out.results.exhaustive):
+            k = max(self.findings.order.worst, 1)
+            hunt = critical.hunt(
+                engine,
+                arm.codes,
+                answers,
+                plan.fault,
+                k,
+                max(plan.hunt, k),
+                layers=campaign.layers,
+                seed=campaign.seed,
+                known=book.faults,
+            )
+            out.hunted = yield from _told(hunt, self._stage("the worst faults", arm, plan))
+        if plan.numbers:
+            out.bits = yield from self._bits(arm, plan, engine, book)
+
+    def _bits(self, arm: Arm, plan: Plan, engine: Runs, book: Book) -> Generator[News, None, Bits]:
+        """Critical bits by halving, and of some numbers by trying all."""
+        fault, campaign, seed = plan.fault, plan.campaign, plan.campaign.seed
+        images = len(self.findings.part) if fault.transient else None
+        among = critical.elements(arm.network, fault, plan.numbers, campaign.layers, images, seed)
+        # Every so many-th: a draw from a draw, and spread over the layers.
+        sample = among[:: max(1, len(among) // CHECKED)][:CHECKED]
+
+        def words(what: str) -> str:
+            return self._stage(what, arm, plan)
+
+        settings = (fault, among, campaign.threshold, seed, book.numbers)
+        border = yield from _told(
+            critical.halving(engine, arm.codes, *settings), words("critical bits by halving")
+        )
+        settings = (fault, sample, campaign.threshold, seed, book.numbers)
+        truth = yield from _told(
+            critical.trying(engine, arm.codes, *settings), words("critical bits, a sample in full")
+        )
+        inside = set(sample)
+        said = frozenset(pair for pair in border.critical if pair[0] in inside)
+        compared = critical.compared(Border(said, truth.faults, truth.injections), truth)
+        held, sides = critical.monotonic(engine, arm.codes, fault, sample, truth, seed)
+        return Bits(tuple(among), border, len(sample), compared, held, sides)
+
+    def _together(self, arm: Arm, out: Outcome, engine: Runs, book: Book) -> Iterator[News]:
+        plan, campaign, order = out.plan, out.plan.campaign, self.findings.order
+        stage, of = self._stage("many at once", arm, plan), len(plan.rates) * order.copies
+        out.curve.clear()
+        for number, rate in enumerate(plan.rates):
+            faults = [bit_error_rates.at_rate(plan.fault, rate)]
+            work = bit_error_rates.each(
+                engine,
+                faults,
+                self.findings.part.y,
+                order.copies,
+                campaign.seed,
+                campaign.layers,
+                known=book.copies,
+                rate=rate,
+            )
+            while True:
+                try:
+                    yield News(stage, number * order.copies + next(work), of)
+                except StopIteration as end:
+                    out.curve.append((rate, end.value))
+                    break
+
+
+def _told(work: Generator[tuple[int, int], None, T], stage: str) -> Generator[News, None, T]:
+    """How far the work is, as news; what it returns."""
+    while True:
+        try:
+            done, of = next(work)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        yield News(stage, done, of)
 
 
 # -- the network ----------------------------------------------------------------------------------
@@ -194,12 +324,14 @@ def deploy(traced: Traced, samples: Tensor, form: Form = "whole", scheme: Scheme
     return floating(traced, form, samples, scheme.clip)
 
 
-def _known(network: Deployed, order: Order) -> None:
-    known = [place.name for place in places(network, order.fault.site)]
-    for name in order.campaign.layers or ():
+def _known(network: Deployed, plan: Plan) -> None:
+    if plan.campaign.layers is None:
+        return
+    known = [place.name for place in places(network, plan.fault.site)]
+    for name in plan.campaign.layers:
         if name not in known:
             raise ValueError(
-                f"no layer with {order.fault.site} is called {name!r}; {_cut(names.near(name, known))}"
+                f"no layer with {plan.fault.site} is called {name!r}; {_cut(names.near(name, known))}"
             )
 
 
@@ -215,6 +347,23 @@ def _answers(subject: Subject, x: Tensor) -> Tensor:
 
 def _share(right: Tensor, order: Order) -> Estimate:
     return sampling.wilson(int(right.sum()), len(right), order.campaign.confidence)
+
+
+def options_of(fault: Any) -> dict[str, Any]:
+    """A fault's options but its rate and site, as far as they are others than if nobody had said any."""
+    if not is_dataclass(fault) or isinstance(fault, type):
+        return {}
+    given = {f.name: getattr(fault, f.name) for f in fields(fault)}
+    about = {name: given.pop(name) for name in ("rate", "site") if name in given}
+    try:
+        usual: Any = type(fault)(**about)
+    except (TypeError, ValueError):  # it needs more than that, or has a count instead of a rate
+        return {name: value for name, value in given.items() if value is not None}
+    return {name: value for name, value in given.items() if value != getattr(usual, name)}
+
+
+def _plain(value: Any) -> Any:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else value
 
 
 def fault(text: str, site: str | None = None, rate: float | None = None) -> Fault:
@@ -283,59 +432,86 @@ def order(options: Mapping[str, Any], known: Scheme | None = None) -> Order:
 
     Raises `ValueError`, one sentence.
     """
-    rates = tuple(rate for text in options["ber"] for rate in _rates(text))
-    site = options["site"]
-    if site is not None and site not in SITES:
-        raise ValueError(f"--site is {site!r}; {names.near(site, SITES)}")
-    kind = fault(options["fault"], site, rates[0] if rates else None)
-    if not rates and getattr(kind, "rate", None):
-        rates = (float(kind.rate),)  # type: ignore[attr-defined]  # said in --fault
-    if rates and not hasattr(kind, "rate") and options["ber"]:
-        raise ValueError(
-            f"{options['fault']} has no rate, so --ber means nothing to it; give its sd in --fault"
-        )
-    if not rates and hasattr(kind, "sd"):
-        rates = (float(kind.sd),)
-    if not 0 <= options["margin"] < 1:
-        raise ValueError(f"--margin is {options['margin']}; give half an interval's width, such as 0.01")
-    if not 0 < options["confidence"] < 1:
-        raise ValueError(
-            f"--confidence is {options['confidence']}; give a number between 0 and 1, such as 0.95"
-        )
-    if not 0 <= options["threshold"] <= 1:
-        raise ValueError(f"--threshold is {options['threshold']}; give a share of the images, 0 to 1")
+    for name, least, most, example in (
+        ("margin", 0, 1, "half an interval's width, such as 0.01"),
+        ("confidence", 0, 1, "a number between 0 and 1, such as 0.95"),
+        ("threshold", 0, 1, "a share of the images, 0 to 1"),
+    ):
+        value = options[name]
+        inside = least <= value <= most and not (name == "margin" and value == 1)
+        if not inside or (name == "confidence" and value in (0, 1)):
+            raise ValueError(f"--{name} is {value}; give {example}")
     if options["exhaustive"] and options["budget"] is not None:
         raise ValueError("--exhaustive tries every fault and --budget some; say one of them")
-    budget = (
-        EVERYTHING if options["exhaustive"] else BUDGET if options["budget"] is None else options["budget"]
-    )
-    lone = getattr(kind, "count", None) is None  # else it is so many at once
-    layers = None if options["layers"] is None else _listed(options["layers"], "--layers")
+    rates = tuple(rate for text in options["ber"] for rate in _rates(text))
+    plans = [_plan(kind, text, rates, options) for text, kind in _kinds(options, rates)]
+    if options["ber"] and not any(hasattr(plan.fault, "rate") for plan in plans):
+        raise ValueError(
+            f"{options['fault'][0]} has no rate, so --ber means nothing to it; give its sd in --fault"
+        )
+    if options["critical"] and not any(plan.numbers for plan in plans):
+        raise ValueError(
+            f"{options['fault'][0]} is no fault of bits, so no bits are critical; leave --critical out"
+        )
     scheme, bits, said = known or Scheme(), options["bits"], options["scales"]
     if bits is not None:
         scheme = replace(scheme, weights=bits, activations=bits, layers={})
     scales: Any = scheme.scales if said is None else said.replace("-", "_")
     scheme = replace(scheme, scales=scales, per=options["per"] or scheme.per)
     return Order(
-        Campaign(
-            kind,
-            layers=layers,
-            error=options["margin"],
-            confidence=options["confidence"],
-            budget=max(1, budget),
-            threshold=options["threshold"],
-            seed=options["seed"],
-        ),
+        tuple(plans),
         form=options["form"],
         scheme=scheme,
         clipped=options["clip"],
-        single=budget > 0 and lone,
         worst=options["worst"],
-        hunt=options["hunt"] if budget > 0 and options["worst"] > 0 and lone else 0,
-        rates=rates,
         copies=options["copies"],
         images=options["images"],
         split=options["split"],
+        workers=options["workers"],
+    )
+
+
+def _kinds(options: Mapping[str, Any], rates: Sequence[float]) -> Iterator[tuple[str, Fault]]:
+    """Each --fault at each --site, with its text."""
+    sites: Sequence[str | None] = (None,) if options["site"] is None else _listed(options["site"], "--site")
+    for site in sites:
+        if site is not None and site not in SITES:
+            raise ValueError(f"--site is {site!r}; {names.near(site, SITES)}")
+    seen: list[Fault] = []
+    for text in options["fault"]:
+        for site in sites:
+            made = fault(text, site, rates[0] if rates else None)
+            if made in seen:
+                if made.site == "neurons" and len(sites) > 1:
+                    continue  # it has no other site
+                raise ValueError(f"--fault {text} is there twice; say each kind of fault once")
+            seen.append(made)
+            yield text, made
+
+
+def _plan(kind: Fault, text: str, rates: tuple[float, ...], options: Mapping[str, Any]) -> Plan:
+    if not hasattr(kind, "rate"):
+        rates = (float(kind.sd),) if hasattr(kind, "sd") else ()
+    elif not rates and kind.rate:
+        rates = (float(kind.rate),)  # said in --fault
+    budget = options["budget"]
+    budget = EVERYTHING if options["exhaustive"] else BUDGET if budget is None else budget
+    lone = getattr(kind, "count", None) is None  # else it is so many at once
+    campaign = Campaign(
+        kind,
+        layers=None if options["layers"] is None else _listed(options["layers"], "--layers"),
+        error=options["margin"],
+        confidence=options["confidence"],
+        budget=max(1, budget),
+        threshold=options["threshold"],
+        seed=options["seed"],
+    )
+    return Plan(
+        campaign,
+        rates,
+        single=budget > 0 and lone,
+        hunt=options["hunt"] if budget > 0 and options["worst"] > 0 and lone else 0,
+        numbers=(options["critical"] or 0) if kind.bitwise and lone else 0,
     )
 
 

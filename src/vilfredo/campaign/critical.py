@@ -19,8 +19,8 @@ what they change in its sums, relative to that of the sums' own variation over t
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -57,11 +57,12 @@ class Element:
 @dataclass(frozen=True, eq=False)
 class Border:
     """What a search for critical faults says: which (element, bit) are, out of how many, and how many
-    injections it took."""
+    injections it took. `each`: of each step's elements, how many bits one has."""
 
     critical: frozenset[tuple[Element, int]]
     faults: int
     injections: int
+    each: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def halving(
                 high[n] = a
     yield faults, faults
     said = {(e, bit) for n, (e, side) in enumerate(sides) for bit in side[: low[n]]}
-    return Border(frozenset(said), faults, trials.run)
+    return Border(frozenset(said), faults, trials.run, trials.each)
 
 
 def exhaustive(
@@ -176,7 +177,7 @@ def trying(
         found += part
         yield len(found), len(pairs)
     said = frozenset(pair for pair, critical in zip(pairs, found, strict=True) if critical)
-    return Border(said, len(pairs), trials.run)
+    return Border(said, len(pairs), trials.run, trials.each)
 
 
 def monotonic(
@@ -229,6 +230,10 @@ class _Trials:
         self._numbers = {(s.step, s.bit): number for number, s in enumerate(found)}
         self._bits = {step: [s.bit for s in found if s.step == step] for step in {s.step for s in found}}
         self._values = _values(engine.network, x, fault.site)
+
+    @property
+    def each(self) -> dict[int, int]:
+        return {step: len(bits) for step, bits in self._bits.items()}
 
     def bits(self, element: Element) -> list[int]:
         return self._bits[element.step]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from vilfredo.cli.stopping import INTERRUPTED
 
 if TYPE_CHECKING:
     from vilfredo.inject import Injection, News
+
+EVERY = 10.0  # seconds between two lines on the same part, without a live view
 
 
 @click.command()
@@ -59,12 +62,13 @@ if TYPE_CHECKING:
 @click.option(
     "--fault",
     metavar="KIND[,OPTION=VALUE,…]",
-    default="bit_flip",
-    show_default=True,
-    help="bit_flip, stuck_bit, burst, stuck, gaussian, lognormal, dead.",
+    multiple=True,
+    default=["bit_flip"],
+    show_default="bit_flip",
+    help="bit_flip, stuck_bit, burst, stuck, gaussian, lognormal, dead. May be given several times.",
 )
 @click.option(
-    "--site", metavar="SITE", help="weights, activations, accumulators, inputs.  [default: weights]"
+    "--site", metavar="SITE,…", help="weights, activations, accumulators, inputs.  [default: weights]"
 )
 @click.option("--layers", metavar="A,B,…", help="Only faults in these layers.")
 @click.option("--ber", metavar="RATE,…", multiple=True, help="Many faults at once: each bit with this rate.")
@@ -87,7 +91,20 @@ if TYPE_CHECKING:
     show_default=True,
     help="Injections of a search for them.",
 )
+@click.option(
+    "--critical",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Of N numbers drawn at random, find the critical bits by halving.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Processes that compute, for what takes long; the results are the same.",
+)
 @click.option("--log", metavar="FILE", help="Keeps what was tried; the same command goes on from there.")
 @click.option("--report", metavar="FILE", help="A page with all of it.")
 @click.option("--json", "json_file", metavar="FILE", help="All numbers; - for the terminal.")
@@ -152,34 +169,47 @@ def faults(network: str, run: str | None, store: str, plain: bool, **options: An
 
 def _inject(work: Injection, plain: bool, quiet: bool) -> bool:
     """Do the work, with a line on where it stands; whether Ctrl-C ended it."""
-    from vilfredo.units import show
-
-    def text(news: News) -> str:
-        known = "" if news.interval is None else f": critical {show(news.interval.value, 'fraction')}"
-        spread = "" if news.interval is None else f" ± {news.interval.half * 100:.2g}"
-        return f"{news.stage}{known}{spread}"
-
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if plain:
-            stage = ""
+            stage, said = "", 0.0
             for news in work:
-                if news.stage != stage and not quiet:
-                    click.echo(f"{news.stage} …", err=True)
-                stage = news.stage
+                now = time.monotonic()
+                if not quiet and (news.stage != stage or now > said + EVERY):
+                    click.echo(_standing(news), err=True)
+                    stage, said = news.stage, now
             return False
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=console(), transient=True) as bar:
-            task = bar.add_task("", total=None)
+            task = None
+            stage = ""
             for news in work:
-                bar.update(task, description=text(news), completed=news.done, total=news.of or None)
+                if task is None or news.stage != stage:  # each part has its own speed
+                    if task is not None:
+                        bar.remove_task(task)
+                    task, stage = bar.add_task("", total=None), news.stage
+                bar.update(task, description=_words(news), completed=news.done, total=news.of or None)
         return False
     except KeyboardInterrupt:
         return True
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _words(news: News) -> str:
+    from vilfredo.units import show
+
+    if news.interval is None:
+        return news.stage
+    known, half = show(news.interval.value, "fraction"), news.interval.half * 100
+    return f"{news.stage}: critical {known} ± {half:.2g}"
+
+
+def _standing(news: News) -> str:
+    """A line of a terminal without a live view."""
+    return f"{_words(news)} …" if not news.done else f"{_words(news)}, {news.done:,} of about {news.of:,} …"
 
 
 def _command() -> str:

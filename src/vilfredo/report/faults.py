@@ -80,6 +80,16 @@ class Rate:
 
 
 @dataclass(frozen=True, slots=True)
+class Bits:
+    """Critical bits found by halving: in words, and a table by layer. `saved`: which share of injections."""
+
+    words: Sequence[str]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    saved: float
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
     """One form of the network. `share` None: no single faults were tried. `exhaustive`: all of them were."""
 
@@ -96,6 +106,7 @@ class Arm:
     channels: Sequence[Tally] = ()
     worst: Sequence[Worst] = ()
     rates: Sequence[Rate] = ()
+    critical_bits: Bits | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,24 +129,34 @@ class Rows:
 
 
 @dataclass(frozen=True, slots=True)
-class FaultReport:
-    """All that the page is made of.
+class Kind:
+    """What one kind of fault did: `arms` are the network as it is and, if it was compared, clipped.
 
-    `arms` are the network as it is and, if it was compared, clipped. `accuracy` is the trained network's in
-    floating point. `strength` names what `Rate.rate` counts ("BER"); `meaning` says what is called critical;
-    `found` how the worst faults were found. Shares are fractions.
+    `strength` names what `Rate.rate` counts ("BER"); `found` says how the worst faults were found.
+    """
+
+    name: str
+    arms: Sequence[Arm]
+    layers: Sequence[Layer]
+    strength: str = "BER"
+    found: str = ""
+    clip: Clip | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FaultReport:
+    """All that the page is made of: one part for each kind of fault.
+
+    `accuracy` is the trained network's in floating point; `meaning` says what is called critical. Shares are
+    fractions.
     """
 
     title: str
-    arms: Sequence[Arm]
-    layers: Sequence[Layer]
+    faults: Sequence[Kind]
     accuracy: Range
     images: int
     confidence: float = 0.95
-    strength: str = "BER"
     meaning: str = ""
-    found: str = ""
-    clip: Clip | None = None
     quantisation: Rows = field(default_factory=Rows)
     subtitle: Sequence[str] = ()
     settings: Mapping[str, JSON] = field(default_factory=dict)
@@ -151,23 +172,30 @@ def render(report: FaultReport) -> str:
 
 def _data(report: FaultReport) -> dict[str, JSON]:
     return {
-        "arms": [_arm(arm) for arm in report.arms],
-        "layers": [asdict(layer) for layer in report.layers],
+        "faults": [_kind(kind) for kind in report.faults],
         "float": _short(report.accuracy),
         "images": report.images,
         "confidence": report.confidence,
-        "strength": report.strength,
         "meaning": report.meaning,
-        "found": report.found,
-        "clip": None
-        if report.clip is None
-        else {"words": list(report.clip.words), "pairs": list(report.clip.pairs or ()) or None},
         "quantisation": payload.clean(asdict(report.quantisation)),
         "subtitle": list(report.subtitle),
         "settings": payload.clean(report.settings),
         "environment": payload.clean(report.environment),
         "commands": list(report.commands),
         "seed": str(report.seed),
+    }
+
+
+def _kind(kind: Kind) -> dict[str, JSON]:
+    clip = kind.clip
+    pairs = None if clip is None else list(clip.pairs or ()) or None
+    return {
+        "name": kind.name,
+        "arms": [_arm(arm) for arm in kind.arms],
+        "layers": [asdict(layer) for layer in kind.layers],
+        "strength": kind.strength,
+        "found": kind.found,
+        "clip": None if clip is None else {"words": list(clip.words), "pairs": pairs},
     }
 
 
@@ -193,6 +221,7 @@ def _arm(arm: Arm) -> dict[str, JSON]:
             ]
             for r in arm.rates
         ],
+        "critical": None if arm.critical_bits is None else payload.clean(asdict(arm.critical_bits)),
     }
 
 
@@ -213,12 +242,14 @@ def _short(found: Range) -> list[JSON]:
 def _fallback(report: FaultReport) -> str:
     """The main numbers, for readers without scripts."""
     rows = []
-    for arm in report.arms:
-        share = "–" if arm.share is None else show(arm.share.mean, "fraction")
-        rows.append((f"{arm.name}: accuracy without faults", show(arm.accuracy.mean, "fraction")))
-        rows.append((f"{arm.name}: single faults that are critical", share))
-        for rate in arm.rates:
-            name = f"{arm.name}: accuracy at {report.strength} {rate.rate:g}"
-            rows.append((name, show(rate.accuracy.mean, "fraction")))
+    for kind in report.faults:
+        for arm in kind.arms:
+            head = f"{kind.name}, {arm.name}" if len(report.faults) > 1 else arm.name
+            share = "–" if arm.share is None else show(arm.share.mean, "fraction")
+            rows.append((f"{head}: accuracy without faults", show(arm.accuracy.mean, "fraction")))
+            rows.append((f"{head}: single faults that are critical", share))
+            for rate in arm.rates:
+                name = f"{head}: accuracy at {kind.strength} {rate.rate:g}"
+                rows.append((name, show(rate.accuracy.mean, "fraction")))
     cells = "".join(f"<tr><td>{escape(shell.encodable(a))}</td><td>{escape(b)}</td></tr>" for a, b in rows)
     return f"<p>The drawings need JavaScript; these are the main numbers.</p>\n<table>{cells}</table>"
