@@ -81,7 +81,7 @@ from vilfredo.trial import JSON, Genome, Key, Trial
 
 FAULTS = {"weights": BitFlip(1e-3, "weights"), "activations": BitFlip(3e-4, "activations")}
 GOALS = ("error", *FAULTS)
-WEIGHT_CLIPS = (0.02, 0.03, 0.05, 0.1)  # limits of weights that are tried
+WEIGHT_CLIPS = (0.03, 0.1)  # limits of weights that are tried
 CHOOSING = 100  # the seed that finalists are trained with
 COST = 0.01  # of accuracy that a limit of weights may have
 UNTRAINED = 0.05  # of error that a longer training is thought to take away
@@ -137,9 +137,9 @@ class Plan:
     """How much is measured. Copies and images are counts by fault."""
 
     seeds: int = 3
-    trials: int = 100
+    trials: int = 40
     search_epochs: int = 3
-    finalists: int = 16
+    finalists: int = 8
     weight_copies: int = 24
     weight_images: int = 250
     activation_copies: int = 2
