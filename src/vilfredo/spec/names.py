@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import difflib
+import functools
 import importlib
 import inspect
 import json
@@ -60,8 +61,10 @@ def known(kind: str) -> list[str]:
     return [f.stem for f in files if not f.stem.startswith("_") and _defined(kind, f) is not None]
 
 
+@functools.cache
 def _defined(kind: str, file: Path) -> str | None:
-    """The name in a module of ours that `use` means, by the rule above; None if there is none."""
+    """The name in a module of ours that `use` means, by the rule above; None if there is none. What is
+    installed is read once: a spec asks for dozens of names, each of them among all of its kind."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     if kind in _FUNCTIONS:
         functions = [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
