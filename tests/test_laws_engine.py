@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from deployed_networks import IMAGES, network
 from user_networks import FAMILIES, Anything, settled
-from vilfredo.campaign import kernels, spread
+from vilfredo.campaign import bytewise, kernels, spread
 from vilfredo.campaign.engine import Engine
 from vilfredo.campaign.hits import faulty, place
 from vilfredo.campaign.injection import INPUT, Hit, Injection
@@ -44,9 +44,9 @@ SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
 SHARE = {"one": 0, "few": 3, "many": 10**9}
 WAYS = {
     "quickest": {},
-    "entries": {"_DENSE_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1, "_BLOCK": 1},
-    "rows": {"_ENTRY_SUM": 1e9, "_HIT_SUM": 1e9, "_SPARSE": 0.0},
-    "entries of whole rows": {"_DENSE_MAC": 1e9, "_SPARSE": 0.0},
+    "entries": {"_DENSE_MAC": 1e9, "_PACKED_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1, "_BLOCK": 1},
+    "rows": {"_ENTRY_SUM": 1e9, "_HIT_SUM": 1e9, "_ENTRY_MAXIMUM": 1e9, "_SPARSE": 0.0, "_BLOCK": 1},
+    "entries of whole rows": {"_DENSE_MAC": 1e9, "_PACKED_MAC": 1e9, "_SPARSE": 0.0},
 }
 
 
@@ -150,12 +150,15 @@ def compared(net, x, found, memory, close):
     blocks=st.integers(0, 6),
     memory=st.sampled_from([1, 1 << 30]),
     way=st.sampled_from(list(WAYS)),
+    quick=st.booleans(),
 )
 @settings(max_examples=60, deadline=None)
-def test_whole_numbers_are_those_of_a_plain_run_bit_for_bit(scheme, seed, blocks, memory, way):
-    """Also where the engine is made to take one way, which its guess of the time would not."""
+def test_whole_numbers_are_those_of_a_plain_run_bit_for_bit(scheme, seed, blocks, memory, way, quick):
+    """Also where the engine is made to take one way, which its guess of the time would not, and whatever
+    this processor has for products of bytes."""
     net, x = network(seed, "whole", scheme, blocks)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bytewise, "quick", quick and bytewise.compiled)
         for name, value in WAYS[way].items():
             patch.setattr(spread, name, value)
         compared(net, x, injections(net, np.random.default_rng(seed), 8), memory, None)
@@ -167,6 +170,7 @@ def test_they_are_without_numba_too(seed):
     net, x = network(seed, "whole", "real", 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernels, "compiled", False)
+        patch.setattr(bytewise, "quick", False)
         compared(net, x, injections(net, np.random.default_rng(seed), 6), 1 << 30, None)
 
 

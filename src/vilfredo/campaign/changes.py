@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -32,17 +32,32 @@ class Entries:
 
 
 @dataclass(frozen=True, eq=False)
+class Bytes:
+    """Whole outputs (r, size) of `shape`, less `least`, the code that byte 0 stands for."""
+
+    codes: NDArray[np.uint8]
+    least: int
+    shape: tuple[int, ...]
+
+    def tensor(self) -> Tensor:
+        """The codes (r, *shape) in float32."""
+        return torch.from_numpy(self.codes).float().add_(self.least).view(-1, *self.shape)
+
+
+@dataclass(frozen=True, eq=False)
 class Change:
     """One step's output where it differs: `rows` (r,), ascending, see `TOGETHER`, and
-    their outputs, either whole, a tensor (r, …), or `Entries`."""
+    their outputs, either whole, a tensor (r, …) or `Bytes`, or `Entries`."""
 
     rows: Ints
-    codes: Tensor | Entries
+    codes: Tensor | Bytes | Entries
 
-    @property
-    def density(self) -> float:
-        """Entries per row; infinite if the outputs are whole."""
-        return len(self.codes.index) / len(self.rows) if isinstance(self.codes, Entries) else np.inf
+
+def in_floats(change: Change | None) -> Change | None:
+    """The same without `Bytes`."""
+    if change is None or not isinstance(change.codes, Bytes):
+        return change
+    return Change(change.rows, change.codes.tensor())
 
 
 def at_images(golden: Tensor, rows: Ints) -> Tensor:
@@ -60,15 +75,16 @@ def whole(change: Change | None, rows: Ints, golden: Tensor) -> Tensor:
     out = at_images(golden, rows)
     if change is None or not len(change.rows):
         return out
-    if isinstance(change.codes, Tensor) and len(change.rows) == len(rows):
-        return change.codes
+    codes = change.codes.tensor() if isinstance(change.codes, Bytes) else change.codes
+    if isinstance(codes, Tensor) and len(change.rows) == len(rows):
+        return codes
     out = out.clone()
     at = np.searchsorted(rows, change.rows)
-    if isinstance(change.codes, Tensor):
-        out[torch.from_numpy(at)] = change.codes
+    if isinstance(codes, Tensor):
+        out[torch.from_numpy(at)] = codes
     else:
         flat = out.view(len(rows), -1).numpy()
-        flat[at[change.codes.row], change.codes.index] = change.codes.code
+        flat[at[codes.row], codes.index] = codes.code
     return out
 
 
@@ -78,6 +94,8 @@ def at_rows(change: Change, mask: NDArray[np.bool_]) -> Change:
         return change
     if isinstance(change.codes, Tensor):
         return Change(change.rows[mask], change.codes[torch.from_numpy(mask)])
+    if isinstance(change.codes, Bytes):
+        return Change(change.rows[mask], replace(change.codes, codes=change.codes.codes[mask]))
     kept = mask[change.codes.row]
     start = np.concatenate([[0], np.cumsum(np.diff(change.codes.start)[mask])])
     return Change(change.rows[mask], Entries(start, change.codes.index[kept], change.codes.code[kept]))
@@ -88,6 +106,8 @@ def between(change: Change, rows: Ints) -> Change:
     first, last = np.searchsorted(change.rows, [rows[0], rows[-1] + 1])
     if isinstance(change.codes, Tensor):
         return Change(change.rows[first:last], change.codes[first:last])
+    if isinstance(change.codes, Bytes):
+        return Change(change.rows[first:last], replace(change.codes, codes=change.codes.codes[first:last]))
     start = change.codes.start[first : last + 1]
     part = slice(start[0], start[-1])
     return Change(
@@ -113,7 +133,16 @@ def joined(parts: list[Change]) -> Change | None:
         return parts[0] if parts else None
     rows = np.concatenate([p.rows for p in parts])
     order = np.argsort(rows, kind="stable")
-    tensors = [p.codes for p in parts if isinstance(p.codes, Tensor)]
+    bytes_ = [p.codes for p in parts if isinstance(p.codes, Bytes)]
+    if len(bytes_) == len(parts):
+        codes = np.concatenate([b.codes for b in bytes_])
+        codes = codes if (np.diff(order) == 1).all() else codes[order]
+        return Change(rows[order], replace(bytes_[0], codes=codes))
+    tensors = [
+        p.codes.tensor() if isinstance(p.codes, Bytes) else p.codes
+        for p in parts
+        if not isinstance(p.codes, Entries)
+    ]
     if tensors:
         return Change(rows[order], torch.cat(tensors)[torch.from_numpy(order)])
     entries = [p.codes for p in parts if isinstance(p.codes, Entries)]

@@ -20,7 +20,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilfredo.campaign import spread
-from vilfredo.campaign.changes import TOGETHER, Change, Ints, at_rows, from_entries, joined, whole
+from vilfredo.campaign.changes import (
+    TOGETHER,
+    Change,
+    Entries,
+    Ints,
+    at_rows,
+    from_entries,
+    in_floats,
+    joined,
+    whole,
+)
 from vilfredo.campaign.golden import Golden
 from vilfredo.campaign.hits import ALIVE, Blow, check, place, struck
 from vilfredo.campaign.injection import INPUT, Hit, Injection
@@ -126,11 +136,20 @@ class Engine:
         network = self.network
         changes: dict[int, Change | None] = {}
         changes[INPUT] = self._stored(None, INPUT, hits, "inputs", network.input)
-        start = min((where for where, _ in hits), default=len(network.steps))
-        for number, step in enumerate(network.steps):
-            if number < start:
-                changes[number] = None
-                continue
+        start = max(min((where for where, _ in hits), default=len(network.steps)), 0)
+        changes |= dict.fromkeys(range(start))
+        return in_floats(self._onward(start, changes, hits))
+
+    def _onward(self, start: int, changes: dict[int, Change | None], hits: Struck) -> Change | None:
+        """What comes of these changes, and the hits from a step on. So many rows go through the rest of the
+        network together as stay in the caches while they are whole."""
+        last_hit = max((where for where, _ in hits), default=INPUT)
+        for number in range(start, len(self.network.steps)):
+            step = self.network.steps[number]
+            if number > last_hit and spread.heavy(self._golden, number, changes):
+                parts = spread.divided(self._golden, number, changes)
+                found = [self._onward(number, part, {}) for part in parts]
+                return spread.together(self._golden, self._last, [part for part in found if part is not None])
             change = self._computed(number, changes, hits)
             changes[number] = self._stored(change, number, hits, "activations", step.codes)
             for old in self._done[number]:
@@ -215,6 +234,7 @@ class Engine:
             blows = self._blows(number, where, hits)
             if not blows:
                 continue
+            change = in_floats(change)
             size = self._golden.codes(number)[0].numel()
             if where == "neurons":
                 cell, alive = struck(blows, lambda cell: np.ones(len(cell)), what)
@@ -240,6 +260,7 @@ class Engine:
         if isinstance(change.codes, Tensor):
             found[mine] = change.codes.flatten(1).numpy()[at[mine], index[mine]]
             return found
+        assert isinstance(change.codes, Entries)
         keys = change.rows[change.codes.row] * size + change.codes.index
         order = np.argsort(keys)
         at = np.searchsorted(keys[order], cell)
@@ -262,6 +283,7 @@ class Engine:
             return spread.difference(golden, number, rows, out)
         size = golden.flat(number).shape[1]
         entries = change.codes
+        assert isinstance(entries, Entries)
         row_before = change.rows[entries.row]
         stays = ~np.isin(row_before * size + entries.index, row * size + index)
         before = from_entries(row_before[stays], entries.index[stays].astype(np.int64), entries.code[stays])

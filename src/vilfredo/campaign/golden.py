@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilfredo.campaign import kernels
+from vilfredo.campaign import kernels, packed
 from vilfredo.campaign.injection import INPUT
 from vilfredo.codes import Codes, span
 from vilfredo.nn.deployed import Deployed, Rescale, Step, finished, sums
@@ -28,6 +28,8 @@ class Golden:
         self.sums: list[Tensor] = []
         self._codes: list[Tensor] = []
         self._linear: dict[int, Linear | None] = {}
+        self._packed: dict[int, packed.Packed | None] = {}
+        self._bytes: dict[int, NDArray[np.uint8]] = {}
         self._windows: dict[int, tuple[kernels.Geometry, kernels.Reach]] = {}
         self._centred: dict[tuple[int, int], NDArray[np.float32]] = {}
         with torch.no_grad():
@@ -53,6 +55,34 @@ class Golden:
         """The same as an array (n, size)."""
         array: NDArray[np.float32] = self.codes(step).flatten(1).numpy()
         return array
+
+    def least(self, step: int) -> int | None:
+        """The code of a step's output, or of the network's input, that byte 0 stands for; None: codes do not
+        fit into bytes."""
+        low = packed.least(self.stored(step))
+        return low if low is not None and low <= self.zero(step) <= low + 255 else None
+
+    def bytes(self, step: int) -> NDArray[np.uint8]:
+        """Its codes as bytes (n, size)."""
+        if step not in self._bytes:
+            low, flat = self.least(step), self.flat(step)
+            assert low is not None
+            held = packed.empty(flat.size)
+            held[:] = flat.reshape(-1) - low
+            self._bytes[step] = held
+        return self._bytes[step].reshape(self.images, -1)
+
+    def packed(self, number: int) -> packed.Packed | None:
+        """The step in bytes; None if it cannot be."""
+        if number not in self._packed:
+            step, linear = self.network.steps[number], self.linear(number)
+            first = step.inputs[0]
+            self._packed[number] = (
+                None
+                if linear is None or self.least(first) is None
+                else packed.packed(step, linear.geometry, linear.finish, self.stored(first), step.zeros[0])
+            )
+        return self._packed[number]
 
     def stored(self, step: int) -> Codes:
         """What a step's output, or the network's input, is stored in."""

@@ -7,7 +7,7 @@ most one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilfredo.campaign import kernels
+from vilfredo.campaign import bytewise, kernels, packed
 from vilfredo.campaign.changes import (
     TOGETHER,
+    Bytes,
     Change,
     Entries,
     Ints,
@@ -35,9 +36,10 @@ from vilfredo.nn.deployed import Step, finished, multiplied, sums
 _DENSE_MAC, _DENSE_SUM = 0.02, 3.0
 _ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.35, 1.5, 0.8, 20.0
 _SCATTERED_SUM = 3.0
+_PACKED_MAC, _PACKED_SUM, _PACKED_MAXIMUM = 0.004, 0.4, 0.1
 _BLOCK = 1 << 22  # bytes of whole rows that are computed at a time: they stay in the caches
 _BUFFER = 1 << 20  # entries that a kernel writes at a time
-_SPARSE = 0.1  # share of codes that differ up to which they are kept one by one
+_SPARSE = 0.03  # share of codes that differ up to which they are kept one by one
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +67,65 @@ def computed(
         parts = [mapped(golden, number, k, c) for k, c in enumerate(arriving) if c is not None]
         return joined([part for part in parts if part is not None])
     first = arriving[0]
+    if step.op == "flatten" and first is not None and isinstance(first.codes, Bytes):
+        return Change(first.rows, replace(first.codes, shape=step.shape))
     if step.op == "max_pool" and first is not None and isinstance(first.codes, Entries) and _quick(golden):
         size = golden.flat(step.inputs[0]).shape[1] * len(first.rows)
-        if len(first.codes.index) * _ENTRY_MAXIMUM < size * _DENSE_SUM:
+        each = _PACKED_MAXIMUM if _in_bytes(golden, number) else _DENSE_SUM
+        if len(first.codes.index) * _ENTRY_MAXIMUM < size * each:
             return _maxima(golden, number, first)
     linear = golden.linear(number)
     if weights is not None:
         return _with_weights(golden, number, linear, arriving, weights)
     rows = _rows(arriving)
-    if linear is not None and _few(linear, arriving, len(rows)):
+    if linear is not None and _few(linear, _layer(golden, number), arriving, len(rows)):
         return _spread(golden, number, linear, rows, arriving, np.full(len(rows), -1), None)
     return dense(golden, number, rows, arriving)
+
+
+def heavy(golden: Golden, number: int, changes: Mapping[int, Change | None]) -> bool:
+    """Whether a step computes more whole rows than stay in the caches."""
+    change = changes[golden.network.steps[number].inputs[0]]
+    linear = golden.linear(number)
+    return (
+        change is not None
+        and linear is not None
+        and len(change.rows) > _rows_at_once(golden, number)
+        and not _few(linear, _layer(golden, number), [change], len(change.rows))
+    )
+
+
+def divided(
+    golden: Golden, number: int, changes: Mapping[int, Change | None]
+) -> Iterator[dict[int, Change | None]]:
+    """The changes of some rows after the other."""
+    rows = _rows([change for change in changes.values() if change is not None])
+    size = _rows_at_once(golden, number)
+    for begin in range(0, len(rows), size):
+        mine = rows[begin : begin + size]
+        yield {
+            i: None if change is None else _nonempty(between(change, mine)) for i, change in changes.items()
+        }
+
+
+def _nonempty(change: Change) -> Change | None:
+    return change if len(change.rows) else None
+
+
+def _rows_at_once(golden: Golden, number: int) -> int:
+    return max(_BLOCK // math.prod(golden.network.steps[number].shape), 16)
+
+
+def _layer(golden: Golden, number: int) -> packed.Packed | None:
+    """The step in bytes, if that is quick."""
+    return golden.packed(number) if bytewise.quick else None
 
 
 def dense(golden: Golden, number: int, rows: Ints, arriving: Sequence[Change | None]) -> Change | None:
     """Whole rows, computed anew."""
     step = golden.network.steps[number]
+    if _in_bytes(golden, number):
+        return _bytewise(golden, number, rows, arriving[0], golden.packed(number))
 
     def block(mine: Ints) -> Change | None:
         inputs = [
@@ -92,6 +137,97 @@ def dense(golden: Golden, number: int, rows: Ints, arriving: Sequence[Change | N
         return difference(golden, number, mine, finish(golden, number, sums(step, inputs)))
 
     return _in_blocks(golden, number, rows, block)
+
+
+# Whole layers in bytes.
+
+
+def _in_bytes(golden: Golden, number: int) -> bool:
+    """Whether whole rows of a step are computed in bytes."""
+    step = golden.network.steps[number]
+    if not bytewise.quick or not _quick(golden):
+        return False
+    if step.op == "max_pool":
+        return golden.least(step.inputs[0]) is not None and golden.least(step.inputs[0]) == golden.least(
+            number
+        )
+    return golden.packed(number) is not None
+
+
+def _packed_time(layer: packed.Packed) -> float:
+    """Nanoseconds for a row."""
+    g = layer.geometry
+    return layer.macs * _PACKED_MAC + g.filters * g.out_height * g.out_width * _PACKED_SUM
+
+
+def _with_set(step: Step, layer: packed.Packed, weights: FaultyWeights, number: int) -> packed.Packed:
+    assert step.weight is not None
+    mine = slice(*np.searchsorted(weights.set, [number, number + 1]))
+    index = weights.index[mine]
+    return layer.with_weights(index, weights.value[mine] - step.weight.flatten().numpy()[index])
+
+
+def _bytewise(
+    golden: Golden, number: int, rows: Ints, change: Change | None, layer: packed.Packed | None
+) -> Change | None:
+    """Whole rows, of which the input's changes are given, through the step in bytes, or a `max_pool`."""
+    step = golden.network.steps[number]
+    arriving = _rows_in_bytes(golden, step.inputs[0], rows, change)
+    image = rows // TOGETHER
+    if layer is not None and layer.dense:
+        out = packed.multiplied(layer, arriving)
+        return difference(golden, number, rows, out)
+    block = 4 * _rows_at_once(golden, number)
+    right = golden.bytes(number).reshape(-1)
+    least = golden.least(number)
+    assert least is not None
+    parts = []
+    for begin in range(0, len(rows), block):
+        part, mine = arriving.part(begin, begin + block), image[begin : begin + block]
+        if layer is None:
+            codes, counts = packed.pooled(*golden.window(number), part, right, mine)
+        else:
+            codes, counts = packed.convolved(layer, part, right, mine)
+        parts.append(_differing(rows[begin : begin + block], codes, counts, right, least, step.shape))
+    return together(golden, number, [part for part in parts if part is not None])
+
+
+def _rows_in_bytes(golden: Golden, step: int, rows: Ints, change: Change | None) -> packed.Rows:
+    image = rows // TOGETHER
+    if change is None:
+        return packed.plain_rows(image, golden.bytes(step))
+    least = golden.least(step)
+    assert least is not None
+    if isinstance(change.codes, Entries):
+        byte = (change.codes.code - least).astype(np.uint8)
+        return packed.Rows(image, golden.bytes(step), change.codes.start, change.codes.index, byte)
+    if isinstance(change.codes, Bytes):
+        return packed.plain_rows(np.arange(len(rows)), change.codes.codes)
+    held = change.codes.flatten(1).sub(least).to(torch.uint8).numpy()
+    return packed.plain_rows(np.arange(len(rows)), held)
+
+
+def _differing(
+    rows: Ints,
+    codes: NDArray[np.uint8],
+    counts: Ints,
+    right: NDArray[np.uint8],
+    least: int,
+    shape: tuple[int, ...],
+) -> Change | None:
+    """As `difference`, of bytes of which is known how many differ."""
+    kept = np.flatnonzero(counts)
+    if not len(kept):
+        return None
+    size = math.prod(shape)
+    start = np.concatenate([[0], np.cumsum(counts[kept])])
+    if start[-1] > _SPARSE * len(kept) * size:
+        whole_rows = codes.reshape(-1, size)
+        whole_rows = whole_rows if len(kept) == len(rows) else whole_rows[kept]
+        return Change(rows[kept], Bytes(whole_rows, least, shape))
+    entries = Entries(start, np.empty(start[-1], np.int32), np.empty(start[-1], np.float32))
+    bytewise.collected(codes, right, size, rows // TOGETHER, kept, least, start, entries.index, entries.code)
+    return Change(rows[kept], entries)
 
 
 def _pooled(golden: Golden, number: int, x: Tensor) -> Tensor:
@@ -279,13 +415,19 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
     return _filled(change.rows, after.shape[1], kernel)
 
 
-def _few(linear: Linear, arriving: Sequence[Change | None], rows: int, hits: float = 0) -> bool:
+def _few(
+    linear: Linear,
+    layer: packed.Packed | None,
+    arriving: Sequence[Change | None],
+    rows: int,
+    hits: float = 0,
+) -> bool:
     """Whether it is faster to go by entries than by whole rows, each of which has so many hits at weights."""
     entries = 0
     for change in arriving:
         if change is None:
             continue
-        if isinstance(change.codes, Tensor):
+        if not isinstance(change.codes, Entries):
             return False
         entries += len(change.codes.index)
     g = linear.geometry
@@ -295,6 +437,9 @@ def _few(linear: Linear, arriving: Sequence[Change | None], rows: int, hits: flo
     each = entries / rows * places * (g.filters // g.groups + 8)
     each *= _ENTRY_MAC
     each += hits * g.out_height * g.out_width * _SCATTERED_SUM
+    if layer is not None:
+        reached = min(entries / rows * places, g.out_height * g.out_width) * g.filters
+        return each + reached * _ENTRY_SUM < _packed_time(layer)
     return each + outputs * _ENTRY_SUM < macs * _DENSE_MAC + outputs * _DENSE_SUM
 
 
@@ -400,7 +545,12 @@ def _with_weights(
         assert change is not None
         theirs = at_rows(change, ~spared)
         hits = len(weights.index) / (int(weights.set[-1]) + 1)
-        if faulty is not None and linear is not None and _few(linear, [theirs], len(theirs.rows), hits):
+        layer = _layer(golden, number)
+        if (
+            faulty is not None
+            and linear is not None
+            and _few(linear, layer, [theirs], len(theirs.rows), hits)
+        ):
             parts.append(_spread(golden, number, linear, both.rows, [theirs], both.chosen, faulty))
         else:
             parts.append(_patched(golden, number, both, theirs))
@@ -409,7 +559,7 @@ def _with_weights(
 
 def together(golden: Golden, number: int, parts: list[Change]) -> Change | None:
     """Of entries if all are, else whole."""
-    if len(parts) > 1 and any(isinstance(p.codes, Tensor) for p in parts):
+    if len({type(p.codes) for p in parts}) > 1:
         parts = [Change(p.rows, whole(p, p.rows, golden.codes(number))) for p in parts]
     return joined(parts)
 
@@ -496,8 +646,12 @@ def _channels(golden: Golden, number: int, weights: FaultyWeights) -> Change | N
     assert step.weight is not None
     fan_in = step.weight[0].numel()
     parts: list[Change | None] = []
+    layer = _layer(golden, number)
     for one, at in _sets(weights):
         rows = weights.rows[at]
+        if layer is not None:
+            parts.append(_bytewise(golden, number, rows, None, _with_set(step, layer, weights, one)))
+            continue
         weight = _weight(step, weights, one)
         mine = slice(*np.searchsorted(weights.set, [one, one + 1]))
         channel = np.unique(weights.index[mine] // fan_in)
@@ -523,13 +677,16 @@ def _channels(golden: Golden, number: int, weights: FaultyWeights) -> Change | N
 def _patched(golden: Golden, number: int, weights: FaultyWeights, change: Change) -> Change | None:
     """Whole rows with changed inputs and faulty weights."""
     step = golden.network.steps[number]
+    layer = _layer(golden, number)
     parts: list[Change | None] = []
     for one, at in _sets(weights):
         mask = np.zeros(len(weights.rows), np.bool_)
         mask[at] = True
-        parts.append(
-            _anew(golden, number, weights.rows[at], at_rows(change, mask), _weight(step, weights, one))
-        )
+        rows, theirs = weights.rows[at], at_rows(change, mask)
+        if layer is not None:
+            parts.append(_bytewise(golden, number, rows, theirs, _with_set(step, layer, weights, one)))
+        else:
+            parts.append(_anew(golden, number, rows, theirs, _weight(step, weights, one)))
     return together(golden, number, [part for part in parts if part is not None])
 
 
