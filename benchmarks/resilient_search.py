@@ -137,7 +137,7 @@ class Plan:
     """How much is measured. Copies and images are counts by fault."""
 
     seeds: int = 3
-    trials: int = 40
+    trials: int = 30
     search_epochs: int = 3
     finalists: int = 8
     weight_copies: int = 24
@@ -296,7 +296,7 @@ def specification(setting: Setting, plan: Plan, limits: Limits, store: Path) -> 
                 for name, flip in flips.items()
             },
         },
-        "optimizer": {"use": "steady", "population": 10},
+        "optimizer": {"use": "steady", "population": 6},
         "store": {"path": str(store)},
     }
 
