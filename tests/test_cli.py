@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -558,6 +559,68 @@ def test_a_mistake_about_a_run_is_one_message(searched, args, fragment):
     message = refused(*args)
     assert fragment in message
     assert len(message.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["search", "mine.toml", "--report"],
+        ["resume", "--report"],
+        ["report", "-o"],
+        ["export", "0", "--torch"],
+        ["export", "0", "--onnx"],
+        ["export", "0", "--nir"],
+        ["export", "0", "--tennlab"],
+        ["simulate", "0", "--svg"],
+    ],
+    ids=" ".join,
+)
+def test_a_file_that_cannot_be_written_is_said_before_the_work(folder, args):
+    """There is no store, so what is said of the file comes before anything is read."""
+    (folder / "taken").mkdir()
+    for target, fragment in (("no/such", "the folder no does not exist"), ("taken", "taken is a folder")):
+        result = vilfredo(*args, target)
+        assert result.exit_code == 2
+        assert re.fullmatch(rf"vilfredo: --\w+: {fragment}; .*\n", result.stderr)
+    assert not (folder / "vilfredo.db").exists()
+
+
+def test_hints_name_the_run_where_it_is_not_the_newest(searched):
+    assert "vilfredo show TRIAL --traceback\n" in done("failures")
+    done("search", "mine.toml", "--budget", "5", "--seed", "1")
+    assert "vilfredo show TRIAL --traceback --run 1\n" in done("failures", "1")
+    assert "vilfredo show TRIAL\n" in done("resume", "2")
+    assert "vilfredo show TRIAL --run 1\n" in done("resume", "1", "--budget", "41")
+
+
+@pytest.mark.parametrize(
+    ("number", "fragment"),
+    [
+        (errno.ENOENT, "x.json: there is no such file or folder; check the path"),
+        (errno.EACCES, "x.json: this user may not open it; "),
+        (errno.EISDIR, "x.json: this is a folder; name a file"),
+        (errno.ENOSPC, "x.json: the disk is full; make room"),
+        (errno.EIO, f"x.json: {os.strerror(errno.EIO)}"),
+    ],
+)
+def test_what_the_system_says_of_a_file_becomes_a_sentence(folder, monkeypatch, number, fragment):
+    def broken(*args, **kwargs):
+        raise OSError(number, os.strerror(number), "x.json")
+
+    monkeypatch.setattr(Study, "open", broken)
+    result = vilfredo("front")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert result.stderr.startswith(f"vilfredo: {fragment}")
+
+
+def test_an_empty_file_holds_no_runs(folder):
+    (folder / "vilfredo.db").touch()
+    for command in ("runs", "front", "report"):
+        result = vilfredo(command)
+        assert result.exit_code == 2
+        assert result.stderr.endswith(
+            "vilfredo.db is empty, it holds no runs; start a search that writes to it\n"
+        )
 
 
 def test_a_file_that_is_no_store(folder):

@@ -144,7 +144,7 @@ def test_a_seed_is_of_the_processors_noise(folder):
 
 
 WRONG = [
-    (["nothing.json"], "nothing.json: No such file"),
+    (["nothing.json"], "nothing.json is no file; give"),
     (["both.json", "--spikes", "2@0"], "spike to neuron 2, which is not in the network"),
     (["both.json", "--spikes", "5@0"], "spike to neuron 5, which is no input; inputs are 0, 1"),
     (["both.json", "--spikes", "0@-1"], "spike to neuron 0 at time -1, which is in the past"),

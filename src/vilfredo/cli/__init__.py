@@ -21,7 +21,7 @@ from vilfredo.cli import (
     simulate,
     stopped,
 )
-from vilfredo.cli.mistakes import Commands
+from vilfredo.cli.commands import Commands
 from vilfredo.cli.stopping import INTERRUPTED
 
 __all__ = ["INTERRUPTED", "main"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vilfredo.cli.options import place_of
+from vilfredo.cli.options import place_of, trial_place_of
 from vilfredo.cli.outcome import noun, show_outcome
 from vilfredo.cli.printing import console, shown, write
 from vilfredo.cli.stopping import INTERRUPTED, Stop
@@ -54,11 +54,10 @@ def conclude(study: Study, report: str | None, plain: bool, stop: Stop) -> None:
         click.echo(f"Note: {note}")
     if len(notes) > NOTES:
         click.echo(f"and {len(notes) - NOTES} other notes: vilfredo failures {run.id}{place_of(study)}")
-    place = place_of(study)
     if stop.asked and not stop.finished:
-        click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place}")
+        click.echo(f"Stopped. Go on with: vilfredo resume {run.id}{place_of(study)}")
         raise click.exceptions.Exit(INTERRUPTED)
-    click.echo(f"See one {noun(study)} with: vilfredo show TRIAL{place}")
+    click.echo(f"See one {noun(study)} with: vilfredo show TRIAL{trial_place_of(study)}")
 
 
 def _warm(study: Study) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vilfredo.cli.options import opened, run_option, store_option
+from vilfredo.cli.options import opened, output_option, run_option, store_option
 from vilfredo.cli.printing import shown
 
 if TYPE_CHECKING:
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 @click.argument("trial", type=int)
 @run_option
 @store_option
-@click.option("--onnx", metavar="FILE", help="An ONNX graph (needs the onnx extra).")
-@click.option("--torch", metavar="FILE", help="A torch.export program (.pt2): graph and weights.")
-@click.option("--tennlab", metavar="FILE", help="Of a spiking network: TENNLab JSON.")
-@click.option("--nir", metavar="FILE", help="Of a spiking network: a NIR graph.")
+@output_option("--onnx", help="An ONNX graph (needs the onnx extra).")
+@output_option("--torch", help="A torch.export program (.pt2): graph and weights.")
+@output_option("--tennlab", help="Of a spiking network: TENNLab JSON.")
+@output_option("--nir", help="Of a spiking network: a NIR graph.")
 def export(
     trial: int,
     run: str | None,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from vilfredo.cli.options import opened, store_option
+from vilfredo.cli.options import opened, store_option, trial_place_of
 
 
 @click.command()
@@ -15,7 +15,7 @@ def failures(run: str | None, store: str) -> None:
     from collections import Counter
 
     with opened(store, run) as study:
-        found, notes = study.failures(), study.notes()
+        found, notes, place = study.failures(), study.notes(), trial_place_of(study)
     for note in notes:
         click.echo(f"Note: {note}")
     if not found:
@@ -31,4 +31,4 @@ def failures(run: str | None, store: str) -> None:
             click.echo(f"  {count} × {first} (trial {listed})")
         if len(messages) > 5:
             click.echo(f"  and {len(messages) - 5} other messages")
-    click.echo("A traceback: vilfredo show TRIAL --traceback")
+    click.echo(f"A traceback: vilfredo show TRIAL --traceback{place}")

@@ -1,12 +1,23 @@
-"""What a user can mend is said in one sentence; the exit code is 2. Bugs keep their traceback."""
+"""What a user can mend is said in one sentence; the exit code is 2."""
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 import click
 
-from vilfredo.cli.stopping import INTERRUPTED
+ERRORS = {
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.EISDIR: "this is a folder; name a file",
+    errno.ENOTDIR: "a part of this path is a file, not a folder; check the path",
+    errno.EACCES: "this user may not open it; change its permissions or choose another place",
+    errno.EPERM: "this user may not open it; change its permissions or choose another place",
+    errno.EROFS: "this disk may only be read; choose another place",
+    errno.ENOSPC: "the disk is full; make room or choose another place",
+    errno.EDQUOT: "your share of the disk is full; make room or choose another place",
+}
+"""What the system says of a file, in words that say what to do."""
 
 
 class Mistake(click.ClickException):
@@ -18,35 +29,7 @@ class Mistake(click.ClickException):
         click.echo(f"vilfredo: {self.format_message()}", err=True, file=file)
 
 
-class Commands(click.Group):
-    """Mistakes of the user become one sentence; bugs keep their traceback."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            raise
-        except KeyboardInterrupt:
-            click.echo("Stopped.", err=True)
-            raise click.exceptions.Exit(INTERRUPTED) from None
-        except ValueError as problem:
-            if ctx.params.get("traceback"):
-                raise
-            raise Mistake(str(problem)) from problem
-        except OSError as problem:
-            if ctx.params.get("traceback"):
-                raise
-            place = f"{problem.filename}: " if problem.filename else ""
-            raise Mistake(f"{place}{problem.strerror or problem}") from problem
-
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError:
-            from vilfredo.spec.names import near
-
-            raise click.UsageError(
-                f"there is no command {args[0]!r}; {near(args[0], self.list_commands(ctx))}", ctx
-            ) from None
+def explained(problem: OSError) -> str:
+    """The error of a file in one sentence, the file first."""
+    text = ERRORS.get(problem.errno or 0, problem.strerror or str(problem))
+    return f"{problem.filename}: {text}" if problem.filename else text

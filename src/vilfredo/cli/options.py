@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from vilfredo.cli.printing import shown
+from vilfredo.cli.mistakes import Mistake
+from vilfredo.cli.printing import shown, unwritable
 
 if TYPE_CHECKING:
     from vilfredo.study import Study
@@ -37,6 +38,18 @@ def run_option(function: F) -> F:
     )(function)
 
 
+def output_option(*names: str, help: str) -> Callable[[F], F]:
+    """A file to be written. That it cannot be is said before the work, which may take hours, not after it."""
+
+    def checked(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+        trouble = "" if value is None else unwritable(value)
+        if trouble:
+            raise Mistake(f"{param.opts[-1]}: {trouble}")
+        return value
+
+    return click.option(*names, metavar="FILE", callback=checked, help=help)
+
+
 def opened(store: str, run: str | None) -> Study:
     from vilfredo.study import Study
 
@@ -48,3 +61,9 @@ def place_of(study: Study) -> str:
     path = study.store.path
     usual = os.environ.get("VILFREDO_STORE", DEFAULT_STORE)
     return "" if path == Path(usual).absolute() else f" --store {shlex.quote(shown(path))}"
+
+
+def trial_place_of(study: Study) -> str:
+    """The options that lead to the run's trials: of the newest run in the usual store none."""
+    newest = study.store.run().id
+    return ("" if study.run.id == newest else f" --run {study.run.id}") + place_of(study)

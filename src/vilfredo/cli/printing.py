@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from vilfredo.cli.mistakes import Mistake
+
 
 def echo_rows(rows: Sequence[Sequence[str]], left: Collection[str] = ()) -> None:
     """A table in plain text; the columns with a name in `left`, and the last one, begin at the left."""
@@ -33,7 +35,10 @@ def echo_json(data: Any) -> None:
 
 
 def write(path: str, text: str) -> None:
-    """Whole or not at all."""
+    """Whole or not at all. Raises `Mistake` where it cannot be written."""
+    trouble = unwritable(path)
+    if trouble:
+        raise Mistake(trouble)
     target = Path(path).expanduser()
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
@@ -41,6 +46,18 @@ def write(path: str, text: str) -> None:
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def unwritable(path: str) -> str:
+    """Why there cannot be a file of this name, in a sentence; empty if there can."""
+    target = Path(path).expanduser()
+    if target.is_dir():
+        return f"{path} is a folder; name a file"
+    if not target.parent.is_dir():
+        return f"the folder {target.parent} does not exist; create it or choose another place"
+    if not os.access(target.parent, os.W_OK) or (target.exists() and not os.access(target, os.W_OK)):
+        return f"{path} may not be written by this user; change the permissions or choose another place"
+    return ""
 
 
 def shown(path: str | Path) -> str:

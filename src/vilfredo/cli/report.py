@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from vilfredo.cli.options import opened, store_option
+from vilfredo.cli.options import opened, output_option, store_option
 from vilfredo.cli.printing import shown, write
 
 
 @click.command()
 @click.argument("run", required=False)
 @store_option
-@click.option("-o", "--output", metavar="FILE", help="Where to write it.  [default: vilfredo-RUN.html]")
+@output_option("-o", "--output", help="Where to write it.  [default: vilfredo-RUN.html]")
 def report(run: str | None, store: str, output: str | None) -> None:
     """Write the report of RUN: one HTML page that works offline."""
     with opened(store, run) as study:

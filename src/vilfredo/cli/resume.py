@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from vilfredo.cli.driving import conclude, drive
-from vilfredo.cli.options import store_option
+from vilfredo.cli.options import output_option, store_option
 from vilfredo.cli.stopping import interruptible
 
 
@@ -13,7 +13,7 @@ from vilfredo.cli.stopping import interruptible
 @click.argument("run", required=False)
 @store_option
 @click.option("--budget", metavar="BUDGET", help="A new budget, counted from the run's very beginning.")
-@click.option("--report", metavar="FILE", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@output_option("--report", help="Where the report goes.  [default: vilfredo-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def resume(run: str | None, store: str, budget: str | None, report: str | None, plain: bool) -> None:
     """Go on with RUN (the newest, if not given).

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from vilfredo.cli.driving import drive
+from vilfredo.cli.options import output_option
 from vilfredo.cli.stopping import interruptible
 
 
@@ -29,7 +30,7 @@ from vilfredo.cli.stopping import interruptible
 @click.option("--name", help="What to call the run.")
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
 @click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
-@click.option("--report", metavar="FILE", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@output_option("--report", help="Where the report goes.  [default: vilfredo-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def search(
     spec: str,

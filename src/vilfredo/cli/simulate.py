@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from vilfredo.cli.options import opened, run_option, store_option
+from vilfredo.cli.mistakes import Mistake
+from vilfredo.cli.options import opened, output_option, run_option, store_option
 from vilfredo.cli.printing import count, echo_json, shown, write
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: as the file says, or 50]")
 @click.option("--seed", type=click.IntRange(min=0), help="Of the processor's random numbers, if it has any.")
 @click.option("--rows", type=click.IntRange(min=1), default=60, show_default=True, help="Neurons shown.")
-@click.option("--svg", metavar="FILE", help="Write the raster as a picture, too.")
+@output_option("--svg", help="Write the raster as a picture, too.")
 @click.option("--json", "as_json", is_flag=True, help="JSON instead of a raster.")
 @click.option("--plain", is_flag=True, help="No colours, ASCII only.")
 def simulate(
@@ -57,6 +58,9 @@ def simulate(
         with opened(store, run) as study:
             title, found = f"trial {network}", study.spiking(study.run.trial(int(network)))
             problem = study.parts.problem
+    elif not Path(network).is_file():
+        what = "is a folder" if Path(network).is_dir() else "is no file"
+        raise Mistake(f"{network} {what}; give a file, TENNLab JSON or a NIR graph, or the number of a trial")
     else:
         title = Path(network).name
         found, notes = simulating.read(network)

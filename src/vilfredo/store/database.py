@@ -216,8 +216,12 @@ def _check_contents(
     if version == len(migrations):
         return False
     if readonly:
-        state = "is empty" if empty else f"was written by an older Vilfredo (schema {version})"
-        raise StoreError(f"{path} {state}; open it for writing once to bring it up to date")
+        if empty:
+            raise StoreError(f"{path} is empty, it holds no runs; start a search that writes to it")
+        raise StoreError(
+            f"{path} was written by an older Vilfredo (schema {version}); "
+            "go on with one of its runs (vilfredo resume) to bring it up to date, or open it for writing"
+        )
     return True
 
 
