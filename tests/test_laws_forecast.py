@@ -1,5 +1,5 @@
 """Laws that every early-termination engine keeps: they walk over every module of `vilfredo.forecast` that
-`[stopper] use = …` can name. A new engine is found by itself.
+`[stopper] use = …` can name, and over some that work together. A new engine is found by itself.
 
 `PUBLISHED` is exempt from what the published engine is known to break; `BLIND` look at no curve or no
 other goal; `FULL` end no training.
@@ -37,8 +37,13 @@ from vilfredo.trial import Epoch, Failure, Halt, Key, State, Trial, Value, to_js
 KNOWN: dict[str, Any] = {name: names.find("stopper", name) for name in names.known("stopper")}
 ENGINES = {name: found for name, found in KNOWN.items() if hasattr(found, "revive")}
 PUBLISHED = {"penguin"}
-BLIND = {"penguin", "fixed", "never"}
-FULL = {"never", "resilience"}
+BLIND = {"penguin", "fixed", "never", "together"}
+FULL = {"never", "resilience", "together"}
+COMBINED: dict[str, dict[str, dict[str, Any]]] = {
+    "genrace and resilience": {"genrace": {}, "resilience": {}},
+    "asha, median and genrace": {"asha": {"pause": True}, "median": {}, "genrace": {}},
+}
+"""Engines under `together`, with options."""
 
 if "penguin" in ENGINES:
     pytest.importorskip("scipy", reason="PENGUIN fits with SciPy")
@@ -56,6 +61,10 @@ EPOCHS = 9
 
 def make(name: str, goals: Sequence[Goal], **options: Any) -> Stopper:
     """A new engine, made as a spec makes it."""
+    if name in COMBINED:
+        stoppers = [make(one, goals, **given) for one, given in COMBINED[name].items()]
+        together: Stopper = ENGINES["together"](goals, stoppers=stoppers)
+        return together
     target = ENGINES[name]
     given = {"goals": goals, "seed": 0}
     wanted = names.parameters(target)
@@ -223,8 +232,13 @@ def replay(
 # -- the laws -------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=sorted(ENGINES))
+@pytest.fixture(params=sorted({*ENGINES, *COMBINED}))
 def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=sorted(ENGINES))
+def single(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
@@ -246,34 +260,34 @@ def test_what_a_spec_can_name_is_an_engine(known: str) -> None:
     assert target.__doc__, f"{here}, which has no docstring"
 
 
-def test_options_are_json_with_defaults(name: str) -> None:
+def test_options_are_json_with_defaults(single: str) -> None:
     """Whatever is not filled by the program has a default that a spec could say."""
     given = GIVEN["stopper"]
     defaults = {}
-    for option, parameter in names.parameters(ENGINES[name]).items():
+    for option, parameter in names.parameters(ENGINES[single]).items():
         if option in given:
             continue
         assert parameter.default is not inspect.Parameter.empty, f"the option {option} has no default"
         if parameter.default is not None:
             defaults[option] = parameter.default
     assert json.loads(json.dumps(defaults, allow_nan=False)) is not None
-    _, wrong = names.check(ENGINES[name], json.loads(json.dumps(defaults)), given)
+    _, wrong = names.check(ENGINES[single], json.loads(json.dumps(defaults)), given)
     assert not wrong
 
 
-def test_defaults_on_the_page_are_the_constructors(name: str) -> None:
+def test_defaults_on_the_page_are_the_constructors(single: str) -> None:
     """`docs/spec.md` has a table of each engine's options: | `option` | type | `default` | meaning |."""
     page = (Path(__file__).resolve().parents[1] / "docs" / "spec.md").read_text("utf-8")
-    title = f'### `use = "{name}"`\n'
+    title = f'### `use = "{single}"`\n'
     assert title in page
     section = page.split(title)[1].split("\n##")[0]
-    for option, parameter in names.parameters(ENGINES[name]).items():
+    for option, parameter in names.parameters(ENGINES[single]).items():
         rows = [
             row for row in section.splitlines() if row.startswith("|") and f"`{option}`" in row.split("|")[1]
         ]
         if option in GIVEN["stopper"] or parameter.default in (None, ""):
             continue
-        assert rows, f"no row for {option} in the section of {name}"
+        assert rows, f"no row for {option} in the section of {single}"
         cells = rows[0].split("|")
         place = [part.strip() for part in cells[1].split(",")].index(f"`{option}`")
         said = re.findall(r"`([^`]*)`", cells[3])[place]
@@ -289,13 +303,13 @@ def test_replayed_searches(name: str, goals: tuple[Goal, ...]) -> None:
     assert done.paid <= 16 * EPOCHS
     again = replay(make(name, goals), nets, goals, EPOCHS)
     assert again.log == done.log
-    if name == "never":
+    if name in ("never", "together"):
         assert done.paid == 16 * EPOCHS
 
 
 @pytest.mark.parametrize("options", [{"pause": True}, {"resume": True}, {"resume": False}])
 def test_replayed_searches_with_and_without_pauses(name: str, options: dict[str, Any]) -> None:
-    if not set(options) <= set(names.parameters(ENGINES[name])):
+    if name in COMBINED or not set(options) <= set(names.parameters(ENGINES[name])):
         pytest.skip(f"{name} has no option {next(iter(options))}")
     for goals in (SETTINGS["error"], SETTINGS["rising and cost"]):
         done = replay(make(name, goals, **options), population(24, seed=5), goals, EPOCHS)
@@ -485,7 +499,7 @@ numbers = st.one_of(
 curve = st.lists(numbers, min_size=EPOCHS, max_size=EPOCHS).map(tuple)
 
 
-@pytest.mark.parametrize("engine_name", sorted(ENGINES))
+@pytest.mark.parametrize("engine_name", sorted({*ENGINES, *COMBINED}))
 @settings(
     max_examples=40,
     deadline=None,
@@ -580,11 +594,11 @@ def test_the_front_of_a_search_is_trained_in_full(name: str, tmp_path: Any) -> N
 
 def test_who_has_nothing_to_go_by_says_so(name: str) -> None:
     """Metrics of no goal: everybody goes on, with a remark that names the metrics (`fixed` and `never` look
-    at nothing, `resilience` at goals under faults)."""
+    at nothing, `resilience` at goals under faults, `together` asks nobody here)."""
     goals = SETTINGS["error"]
     trial = Trial(3, {}, "paused", epochs=tuple(Epoch(k, {"perplexity": 9.0 / k}) for k in range(1, 6)))
     verdict = make(name, goals)(trial, finished(goals, 9), EPOCHS)
-    if name == "never":
+    if name in ("never", "together"):
         assert verdict == Verdict()
     elif name not in ("fixed", "resilience"):
         assert verdict.action == "go"

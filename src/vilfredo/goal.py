@@ -18,7 +18,8 @@ class Goal:
     """One goal of a search.
 
     `max` and `min` are limits in the goal's unit; a candidate beyond one is infeasible. A goal with
-    `ranked=False` only limits: it takes no part in dominance.
+    `ranked=False` only limits: it takes no part in dominance. One that is measured under faults
+    (`under_faults`) is dear, and the same network without faults says little of it.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Goal:
     min: float | None = None
     ranked: bool = True
     stage: Stage = "measure"
+    under_faults: bool = False
 
     def excess(self, value: float) -> float:
         """By how much `value` breaks the limits, relative to the limit; 0 where it keeps them."""
@@ -55,10 +57,10 @@ KNOWN: Mapping[str, Goal] = {
         Goal("energy", unit="J", stage="preview"),
         Goal("synops", unit="count"),
         Goal("spikes", unit="count"),
-        Goal("resilience_mean", "max"),
-        Goal("resilience_q05", "max"),
-        Goal("resilience_worst", "max"),
-        Goal("ccr", unit="fraction"),
+        Goal("resilience_mean", "max", under_faults=True),
+        Goal("resilience_q05", "max", under_faults=True),
+        Goal("resilience_worst", "max", under_faults=True),
+        Goal("ccr", unit="fraction", under_faults=True),
         Goal("asi", stage="preview"),
         Goal("adcr", stage="preview"),
         Goal("train_seconds", unit="s"),

@@ -374,7 +374,7 @@ def search(
     seed: int | None = None,
     confirm: int | None = None,
     optimizer: str | None = None,
-    stopper: str | None = None,
+    stopper: str | Sequence[str] | None = None,
     epochs: int | None = None,
     start: str | None = None,
     changes: Mapping[str, JSON] | None = None,
@@ -386,8 +386,8 @@ def search(
 
     `problem` is a packaged spec's name, the path of a TOML file, a mapping of that form, a problem
     object such as `Supervised(…)`, or a function `f(params) -> {goal: value}` together with `space`
-    and `goals`. `stopper` names an engine that ends hopeless trainings early ("genrace"). `workers=0`
-    evaluates in this process. `start` ("STORE" or "STORE:RUN") begins with the
+    and `goals`. `stopper` names an engine that ends hopeless trainings early ("genrace"), or several that
+    work together. `workers=0` evaluates in this process. `start` ("STORE" or "STORE:RUN") begins with the
     front of an earlier run. `changes` are further entries of the spec by path (`{"executor.deadline":
     "10min"}`). Raises `SpecError`, which lists every mistake.
     """

@@ -93,6 +93,7 @@ class Genrace:
         if not 0 < cut < 1:
             raise ValueError(f"genrace: cut is {cut}; give a chance between 0 and 1, such as 0.3")
         self.goals = tuple(goals)
+        self.timeless = frozenset(g.name for g in goals if g.under_faults)
         self.metric, self.train_metric = metric, train_metric
         self.probe, self.full, self.top, self.cut, self.resume = probe, full, top, cut, resume
         self.scouts = scouts if resume else 0
@@ -193,7 +194,7 @@ class Genrace:
         if learned is None or learned.known != names or not _same(learned.rows, done):
             learned = Learned(done, names)
         self._last = Population(
-            tuple(trials), [t for t, _ in known], [r for _, r in known], learned, self.top
+            tuple(trials), [t for t, _ in known], [r for _, r in known], learned, self.top, self.timeless
         )
         return self._last
 
@@ -210,7 +211,9 @@ class Genrace:
 
 
 class Population:
-    """All networks told of, and what is known or forecast of each: `y`, `sd` (n,), sd 0 where measured."""
+    """All networks told of, and what is known or forecast of each: `y`, `sd` (n,), sd 0 where measured.
+    How long training takes says nothing of `timeless` goals, so that forecasts of them do not hang on the
+    clock."""
 
     def __init__(
         self,
@@ -219,8 +222,10 @@ class Population:
         rows: Sequence[Curve],
         learned: Learned,
         top: float,
+        timeless: frozenset[str] = frozenset(),
     ) -> None:
         self.told, self.trials, self.rows, self.learned, self.top = told, trials, rows, learned, top
+        self.timeless = timeless
         self._ranges: dict[tuple[str, int], tuple[float, float, float, float]] = {}
         self._lessons: dict[str, tuple[Array, Array, list[str], bool]] = {}
         self._fronts: dict[tuple[str, ...], tuple[Array, NDArray[np.bool_]]] = {}
@@ -309,8 +314,8 @@ class Population:
 
     def _regressed(self, name: str, curve: Curve) -> tuple[float, float]:
         """A goal that is measured at the end: ridge regression of its log on the logs of what was known
-        before training and of the seconds per epoch, from those that have it; their mean where there is
-        nothing to go by."""
+        before training and, unless it is `timeless`, of the seconds per epoch, from those that have it; their
+        mean where there is nothing to go by."""
         x, y, words, log = self._lesson(name)
         here = np.array([_input(curve, word) for word in words])
         mean, width = x.mean(axis=0), np.maximum(x.std(axis=0), 1e-9)
@@ -331,7 +336,7 @@ class Population:
         if name not in self._lessons:
             have = [r for r in self.rows if name in r.others]
             words = [w for w in sorted(self.learned.known) if all(r.known[w] > 0 for r in have)]
-            words = [w for w in words if w != name] + ["seconds"]
+            words = [w for w in words if w != name] + ([] if name in self.timeless else ["seconds"])
             x = np.array([[_input(r, w) for w in words] for r in have])
             y = np.array([r.others[name] for r in have])
             log = bool((y > 0).all())

@@ -27,7 +27,6 @@ from vilfredo.trial import FEATURE, Trial, Value
 
 Array = NDArray[np.float64]
 
-FAULTY = ("ccr", "resilience")  # what the names of goals under faults begin with
 MOST = 128  # networks that a model learns from: the last ones
 SCREENS = (0.0, 1.0, 2.0)  # powers of the rank correlation that features weigh by
 LENGTHS = (1.0, 2.0, 4.0)  # of the Matérn kernel, in units of the typical distance
@@ -46,8 +45,7 @@ class Resilience:
     the front, by the forecasts and by what is known of the other goals, is at least `cut`; a limit is as
     near.
 
-    * `names`: the goals to forecast; by default those of the measure stage that begin with `ccr` or
-      `resilience`.
+    * `names`: the goals to forecast; by default those that say that they are measured under faults.
 
     Features are values of the preview (`feature.<name>`), and metrics of the last epoch of that name, which
     replace them. Raises `ValueError` for options that make no sense.
@@ -72,9 +70,7 @@ class Resilience:
         if lost := [name for name in names if name not in known]:
             raise ValueError(f"resilience: {lost[0]!r} is no goal; there are {', '.join(sorted(known))}")
         self.goals = tuple(goals)
-        self.names = tuple(names) or tuple(
-            g.name for g in goals if g.stage == "measure" and g.name.startswith(FAULTY)
-        )
+        self.names = tuple(names) or tuple(g.name for g in goals if g.stage == "measure" and g.under_faults)
         self.full, self.unsure, self.cut = full, unsure, cut
         # Memo of a pure function: the networks that a model was learned from, and the model.
         self._models: dict[str, tuple[tuple[tuple[int, float], ...], Model]] = {}
@@ -112,7 +108,8 @@ class Resilience:
         taught = []
         for peer in peers:
             value = peer.value(name)
-            if value is not None and value.origin == "measured" and features(peer):
+            whole = peer.state == "complete"  # others were measured half trained, if at all
+            if whole and value is not None and value.origin == "measured" and features(peer):
                 taught.append((peer, value.mean))
         taught = taught[-MOST:]
         if len(taught) < self.full:

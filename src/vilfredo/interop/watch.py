@@ -31,6 +31,7 @@ from typing import Any, Literal
 
 from vilfredo import pareto
 from vilfredo import trial as trials
+from vilfredo.forecast.together import Together
 from vilfredo.goal import KNOWN, Goal
 from vilfredo.interop.lens import Lens
 from vilfredo.protocols import Stopper, Verdict
@@ -81,9 +82,9 @@ def as_goal(goal: str | Goal) -> Goal:
 class Watch:
     """One search's networks under one engine, in anybody's own loop.
 
-    `engine` is the name of one (`"genrace"`, `"median"`, …, or `"package.module:Name"`), a class, or an
-    object that is a `protocols.Stopper`; `options` go to its constructor. `epochs` is the length of full
-    training.
+    `engine` is the name of one (`"genrace"`, `"median"`, …, or `"package.module:Name"`; several with commas
+    between work together), a class, or an object that is a `protocols.Stopper`; `options` go to its
+    constructor. `epochs` is the length of full training.
 
     `goal` is what `val` of `Network.update` measures, a name or a `Goal`; accuracies and errors may be
     fractions or percent. `goals` are the others of a search with several goals, given to `network(macs=…)`
@@ -303,7 +304,7 @@ class Watch:
     def _header(self) -> dict[str, Any]:
         goals = [
             {"name": g.name, "sense": g.sense, "unit": g.unit, "max": g.max, "min": g.min}
-            | {"ranked": g.ranked, "stage": g.stage}
+            | {"ranked": g.ranked, "stage": g.stage, "under_faults": g.under_faults}
             for g in self.goals
         ]
         return {"watch": 1, "epochs": self.epochs, "goals": goals}
@@ -524,6 +525,10 @@ def make_engine(
                 f"{listed}: an engine that is made already takes no options; give its name or class"
             )
         return engine
+    if isinstance(engine, str) and "," in engine:
+        if options:
+            raise ValueError(f"{', '.join(sorted(options))}: engines that work together take no options here")
+        return Together(goals, stoppers=[make_engine(one.strip(), goals, {}) for one in engine.split(",")])
     with _FINDING:
         maker: Callable[..., Any] = names.find("stopper", engine) if isinstance(engine, str) else engine
     label = engine if isinstance(engine, str) else engine.__name__

@@ -148,7 +148,9 @@ class Supervised:
             raise ValueError("the problem has no goals; name at least one, such as goals=['error']")
         given = objectives or {}
         self.objectives = {g.name: given.get(g.name) or _known_objective(g.name) for g in self.goals}
-        for name in self._resilient:
+        resilient = self._resilient
+        self.goals = tuple(replace(g, under_faults=g.under_faults or g.name in resilient) for g in self.goals)
+        for name in resilient:
             if not self.faults and "faults" not in getattr(self.objectives[name], "keywords", {}):
                 raise ValueError(f"the goal {name!r} {UNHARMED}")
         self._tensors: dict[str, Any] = {}

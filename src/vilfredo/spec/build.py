@@ -66,7 +66,9 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
 
     def new_stopper() -> Stopper:
         assert stopper is not None
-        made: Stopper = _made(label, stopper, goals=goals, seed=seed)
+        several = {"stoppers": tuple(_made(label, one, goals=goals, seed=seed) for one in plan.stoppers)}
+        more = several if plan.stoppers else {}
+        made: Stopper = _made(label, stopper, goals=goals, seed=seed, **more)
         return made
 
     def new_executor() -> Executor:

@@ -206,13 +206,14 @@ def _fit(value: Any, kind: Any) -> tuple[Any, str]:
         TypeAdapter,
         ValidationError,
     )
+    from pydantic_core import SchemaError
 
     if kind is Any:
         return value, ""
     try:
         adapter = TypeAdapter(kind, config=ConfigDict(arbitrary_types_allowed=True))
         text = json.dumps(value)
-    except (PydanticSchemaGenerationError, PydanticUserError, TypeError, ValueError):
+    except (PydanticSchemaGenerationError, PydanticUserError, SchemaError, TypeError, ValueError):
         return value, ""  # no plain data: the constructor itself must judge
     try:
         return adapter.validate_json(text, strict=True), ""

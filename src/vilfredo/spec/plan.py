@@ -63,6 +63,7 @@ class Plan:
     space: Call | None = None
     optimizer: Call | None = None
     stopper: Call | None = None
+    stoppers: tuple[Call, ...] = ()  # those that `stopper`, if it is `together`, asks
     executor: Call | None = None
     goals: tuple[Goal, ...] = ()
     objectives: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -93,9 +94,9 @@ def make(data: Mapping[str, JSON], broken: Collection[str] = ()) -> tuple[Plan, 
         if "goals" not in broken:
             plan = _goals(plan, data.get("goals"), folder, mistakes, broken)
     optimizer = _part("optimizer", table("optimizer", "steady"), folder, mistakes)
-    stopper = _part("stopper", table("stopper", None), folder, mistakes)
+    plan = _stopper(plan, table("stopper", None), folder, mistakes)
     executor = _executor(table("executor", "local"), folder, mistakes)
-    plan = replace(plan, optimizer=optimizer, stopper=stopper, executor=executor)
+    plan = replace(plan, optimizer=optimizer, executor=executor)
     _try(plan, mistakes)
     return plan, mistakes
 
@@ -360,6 +361,42 @@ def _goal(
         mistakes.append((path, f"no value is at least {table['min']} and at most {table['max']}"))
         return None
     return made
+
+
+def joined(source: JSON) -> JSON:
+    """The table of a stopper, from all that may be said for one: several, as a list of names and tables or as
+    names with commas between, are the stopper `together` of these."""
+    if isinstance(source, Mapping):
+        use = source.get("use")
+        several = isinstance(use, list | tuple) or (isinstance(use, str) and "," in use)
+        return joined(use) if several and set(source) == {"use"} else source
+    if isinstance(source, str) and "," in source:
+        source = [name.strip() for name in source.split(",")]
+    if isinstance(source, list | tuple):
+        return {"use": "together", "stoppers": [*source]}
+    return source
+
+
+def _stopper(plan: Plan, table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> Plan:
+    """`together` has stoppers of its own, whose tables are read as its own is."""
+    if table is None or table.get("use") != "together":
+        return replace(plan, stopper=_part("stopper", table, folder, mistakes))
+    stoppers, table = table.get("stoppers", ()), {n: v for n, v in table.items() if n != "stoppers"}
+    if not isinstance(stoppers, list | tuple) or not stoppers:
+        text = f"several are a list of names and tables, such as ['genrace', 'resilience'], not {stoppers!r}"
+        mistakes.append(("stopper", text))
+        return plan
+    found: list[Call] = []
+    for place, source in enumerate(stoppers):
+        path = f"stopper[{place}]"
+        entry = {"use": source} if isinstance(source, str) else source
+        if not isinstance(entry, Mapping) or not isinstance(entry.get("use"), str) or not entry["use"]:
+            known = names.near("", names.known("stopper"))
+            mistakes.append((path, f"must be a name or a table with a name to use; {known}"))
+        elif (call := _part("stopper", {**entry}, folder, mistakes, path)) is not None:
+            found.append(call)
+    whole = _part("stopper", table, folder, mistakes, ready=("stoppers",))
+    return replace(plan, stopper=whole, stoppers=tuple(found)) if len(found) == len(stoppers) else plan
 
 
 def _executor(table: dict[str, Any] | None, folder: str, mistakes: Mistakes) -> Call | None:

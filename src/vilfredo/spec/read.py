@@ -51,7 +51,11 @@ def read(
     Raises `SpecError` with every mistake, a line each; `OSError` if the file cannot be read.
     """
     label, data, folder = _load(source)
+    if "stopper" in data:  # so that a change finds a table
+        data["stopper"] = plan.joined(data["stopper"])
     data = _changed(data, changes or {})
+    if "stopper" in data:
+        data["stopper"] = plan.joined(data["stopper"])
     if folder and isinstance(data.get("folder", ""), str):
         data.setdefault("folder", folder)
     for name, usual in plan.usual(data).items():
