@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from click.testing import CliRunner, Result
@@ -231,6 +236,9 @@ MISTAKES = {
     "fault option": ([*READY, "--fault", "burst,size=3"], "burst: size: unknown option"),
     "fault value": ([*READY, "--fault", "burst,length=0"], "length"),
     "no such site": ([*READY, "--site", "weight"], "--site is 'weight'; did you mean 'weights'?"),
+    "fault twice": ([*READY, "--fault", "burst", "--fault", "burst,length=2"], "there twice; say each kind"),
+    "a site among sites": ([*READY, "--site", "weights,wights"], "--site is 'wights'; did you mean"),
+    "no bits": ([*READY, "--fault", "gaussian", "--critical", "5"], "gaussian is no fault of bits"),
     "site twice": ([*READY, "--fault", "bit_flip,site=inputs", "--site", "weights"], "say it once"),
     "no rate": ([*READY, "--fault", "gaussian", "--ber", "0.1"], "has no rate, so --ber means nothing"),
     "confidence": ([*READY, "--confidence", "1"], "--confidence is 1.0"),
@@ -452,28 +460,165 @@ def test_other_faults_sites_and_forms(folder: Path, options: tuple[str, ...]) ->
     assert (folder / "page.html").stat().st_size > 20_000
 
 
+LONG = (
+    *WITH, "--budget", 1500, "--margin", 0, "--hunt", 300, "--critical", 60, "--ber", "1e-3,1e-2",
+    "--copies", 10, "--fault", "bit_flip", "--fault", "stuck_bit,at=1", "--clip",
+)  # fmt: skip
+
+
+def rows_of(log: Path) -> list[tuple[Any, ...]]:
+    """Every row of a log with the campaign and table that it is of."""
+    lines = [json.loads(line) for line in log.read_text("utf-8").splitlines()]
+    counts = {"faults": 3, "numbers": 1, "copies": 2}
+    return [
+        (line["campaign"], line["table"], line["at"], *row[: -counts[line["table"]]])
+        for line in lines
+        if "rows" in line
+        for row in line["rows"]
+    ]
+
+
+PARTS = ("single faults", "the worst faults", "critical bits by halving", "critical bits, a sample", "many")
+
+
 def test_a_stopped_campaign_goes_on_and_ends_the_same(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = (*WITH, "--budget", 1500, "--margin", 0, "--log", "log.jsonl")
-    whole = numbers(*WITH, "--budget", 1500, "--margin", 0)
+    """Stopped in the middle of each part, one after the other; nothing that was known is run again."""
+    whole = numbers(*LONG)
+    arguments = (*LONG, "--log", "log.jsonl")
     work = inject.Injection.__iter__
 
-    def halting(self: inject.Injection) -> Iterator[inject.News]:
-        for news in work(self):
-            if news.done >= 700:
-                raise KeyboardInterrupt
-            yield news
+    def halting(part: str) -> Any:
+        def until(self: inject.Injection) -> Iterator[inject.News]:
+            for news in work(self):
+                if part in news.stage and "stuck_bit" in news.stage and news.done > 0:
+                    raise KeyboardInterrupt
+                yield news
 
-    monkeypatch.setattr(inject.Injection, "__iter__", halting)
-    stopped = run(*arguments, "--report", "part.html", code=130)
-    assert "go on with the same command" in stopped.output
-    assert "are critical" in stopped.stdout
-    assert "Stopped before its end" in (folder / "part.html").read_text("utf-8")
+        return until
+
+    log, known = folder / "log.jsonl", 0
+    for part in PARTS:
+        monkeypatch.setattr(inject.Injection, "__iter__", halting(part))
+        stopped = run(*arguments, "--report", "part.html", code=130)
+        assert "go on with the same command" in stopped.output
+        assert "are critical" in stopped.stdout
+        assert "Stopped before its end" in (folder / "part.html").read_text("utf-8")
+        assert log.stat().st_size > known, part
+        known = log.stat().st_size
     monkeypatch.setattr(inject.Injection, "__iter__", work)
-    known = (folder / "log.jsonl").stat().st_size
     assert numbers(*arguments) == whole
-    assert (folder / "log.jsonl").stat().st_size > known
+    known = log.stat().st_size
+    rows = rows_of(log)
+    assert len(rows) == len(set(rows))
+    assert {row[1] for row in rows} == {"faults", "numbers", "copies"}
+    assert numbers(*arguments) == whole
+    assert log.stat().st_size == known
     told = run(*WITH, "--seed", 3, "--log", "log.jsonl", code=2).output
-    assert "log.jsonl: this is the log of a campaign with another" in told
+    assert "log.jsonl: this is the log of a campaign with another network" in told
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_in_each_part_it_ends_as_if_nobody_had_touched_it(folder: Path, workers: int) -> None:
+    """Real processes, SIGKILL as soon as the log grows in a part that has not been killed yet."""
+    arguments = [
+        *WITH, "--budget", 4000, "--margin", 0, "--hunt", 1500, "--critical", 400, "--ber", "1e-3",
+        "--copies", 120,
+    ]  # fmt: skip
+    whole = numbers(*arguments)
+    log, out = folder / "log.jsonl", folder / "out.json"
+    more = [*arguments, "--workers", workers, "--log", log, "--json", out]
+    command = [sys.executable, "-m", "vilfredo", "faults", *map(str, more)]
+    left = ["single faults", "the worst faults", "critical bits by halving", "many at once"]
+    for part in [*left, ""]:
+        with (folder / "errors.txt").open("w") as errors:
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+            reached, size = False, 0
+            while process.poll() is None:
+                now = log.stat().st_size if log.exists() else 0
+                if not reached and part and part in (folder / "errors.txt").read_text("utf-8"):
+                    reached, size = True, now
+                if reached and now > size:
+                    process.send_signal(signal.SIGKILL)
+                time.sleep(0.002)
+            told = (folder / "errors.txt").read_text("utf-8")
+            assert process.returncode == (-signal.SIGKILL if part else 0), told
+    assert json.loads(out.read_text("utf-8")) == whole
+    rows = rows_of(log)
+    assert len(rows) == len(set(rows))
+
+
+@pytest.mark.long
+def test_ctrl_c_ends_the_workers_too(folder: Path) -> None:
+    """As a terminal does it: the signal goes to the command and to all of its processes."""
+    arguments = (*WITH, "--exhaustive", "--workers", 2, "--log", "log.jsonl", "--report", "part.html")
+    command = [sys.executable, "-m", "vilfredo", "faults", *map(str, arguments)]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    log = folder / "log.jsonl"
+    while not (log.exists() and log.stat().st_size > 3000):
+        assert process.poll() is None
+        time.sleep(0.01)
+    children = psutil.Process(process.pid).children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Stopped; what is told was known by then; go on with the same command." in errors
+    assert "Traceback" not in errors
+    assert "are critical" in told
+    assert (folder / "part.html").exists()
+    assert len(children) >= 2
+    assert psutil.wait_procs(children, timeout=30)[1] == []
+
+
+def test_several_faults_are_each_what_they_are_alone(folder: Path) -> None:
+    """Every campaign, ranking and curve is that of a command with this fault only."""
+    common = (*WITH, "--budget", 300, "--ber", "1e-2", "--copies", 3, "--critical", 20, "--clip")
+    faults = ("bit_flip", "stuck_bit,at=1", "gaussian,sd=0.5")
+    said = [word for fault in faults for word in ("--fault", fault)]
+    together = numbers(*common, *said)
+    assert [part["fault"] for part in together["faults"]] == [
+        "bit_flip of weights", "stuck_bit (at 1) of weights", "gaussian (sd 0.5) of weights",
+    ]  # fmt: skip
+    for part, fault in zip(together["faults"], faults, strict=True):
+        options = common if fault[0] != "g" else (*WITH, "--budget", 300, "--copies", 3, "--clip")
+        (alone,) = numbers(*options, "--fault", fault)["faults"]
+        assert part == alone
+    told = run(*common, *said, "--report", "page.html").stdout
+    assert "All together:" in told
+    from test_report_faults import data_of
+
+    page = data_of((folder / "page.html").read_text("utf-8"))
+    assert [kind["name"] for kind in page["faults"]] == [part["fault"] for part in together["faults"]]
+    assert [kind["strength"] for kind in page["faults"]] == ["BER", "BER", "sd"]
+    assert page["faults"][0]["arms"][1]["critical"]["rows"]
+    assert page["faults"][2]["arms"][0]["critical"] is None
+
+
+def test_several_sites(folder: Path) -> None:
+    found = numbers(*WITH, "--site", "weights,activations,inputs", "--budget", 100, "--hunt", 0)
+    kinds = ["bit_flip of weights", "bit_flip of activations", "bit_flip of inputs"]
+    assert [part["fault"] for part in found["faults"]] == kinds
+
+
+@pytest.mark.parametrize("site", ["weights", "activations"])
+def test_critical_bits_and_how_far_to_trust_them(folder: Path, site: str) -> None:
+    arguments = (*WITH, "--budget", 0, "--site", site, "--critical", 150)
+    bits = numbers(*arguments)["faults"][0]["networks"][0]["critical_bits"]
+    assert bits["numbers"] == len(bits["bits"]) == 150
+    assert bits["critical"] == sum(map(len, bits["bits"].values()))
+    assert 0 < bits["injections"] < bits["faults"]
+    assert bits["faults"] == 150 * 8 if site == "weights" else bits["faults"] > 150 * 8  # some have 16
+    assert bits["saved"] == pytest.approx(1 - bits["injections"] / bits["faults"])
+    assert bits["checked"] == 100
+    assert 0.8 < bits["recall"] <= 1
+    assert 0.8 < bits["precision"] <= 1
+    assert 0.8 * bits["sides"] < bits["monotonic"] <= bits["sides"]
+    assert all(("@" in name) == (site == "activations") for name in bits["bits"])
+    told = run(*arguments).stdout
+    assert "Critical bits: " in told
+    assert "less than trying all" in told
 
 
 def test_the_page_and_the_command_that_makes_it_again(folder: Path) -> None:

@@ -18,7 +18,6 @@ import ctypes
 import io
 import math
 import multiprocessing
-import os
 import pickle
 import signal
 from collections import deque
@@ -40,6 +39,7 @@ from vilfredo.nn.deployed import Deployed
 
 LOTS = 4  # that a worker gets of a batch, so that no one waits long for the last
 DEATHS = 3  # at the same lot, after which there is no fourth
+_STALE = -1  # a lot that nobody waits for any more
 _LARGE = 1 << 12  # bytes, from which on an array is shared
 _LINE = 64  # bytes, at multiples of which arrays begin
 
@@ -138,21 +138,17 @@ class _Crew:
     def __init__(self, engines: Sequence[Runs], workers: int) -> None:
         self.workers = workers
         self._context = multiprocessing.get_context("spawn")
-        mine = [_smaller(engine, workers) for engine in engines]
-        self._payload, self._memory = _packed(mine, self._context)
+        self._engines = [_smaller(engine, workers) for engine in engines]
+        self._held: tuple[bytes, Any] | None = None  # what workers are given
         self._threads = max(1, torch.get_num_threads() // workers)
         self._asked = 0  # calls so far: what is left of one that was interrupted is not taken for the next
         self._crew: list[_Worker] = []
-        try:
-            for _ in range(workers):
-                self._crew.append(self._started())
-        except BaseException:
-            self.close()
-            raise
 
     def _started(self) -> _Worker:
+        if self._held is None:
+            self._held = _packed(self._engines, self._context)
         ours, theirs = self._context.Pipe()
-        arguments = (theirs, self._memory, self._payload, self._threads)
+        arguments = (theirs, *self._held, self._threads)
         process = self._context.Process(target=_serve, args=arguments, daemon=True, name="vilfredo-faults")
         with _deaf():  # Ctrl-C is for us alone, from the worker's first moment on
             process.start()
@@ -165,8 +161,10 @@ class _Crew:
         self._asked += 1
         waiting, deaths = deque(range(len(tasks))), dict.fromkeys(range(len(tasks)), 0)
         for worker in self._crew:
-            worker.at = None
+            worker.at = None if worker.at is None else _STALE  # until it has answered
         left = len(tasks)
+        while len(self._crew) < min(self.workers, left):  # none before there is work, as after a full log
+            self._crew.append(self._started())
         while left:
             for place, worker in enumerate(self._crew):
                 if worker.at is None and waiting:
@@ -186,8 +184,8 @@ class _Crew:
                     except (EOFError, OSError):
                         pass
                     else:
+                        worker.at = None
                         if asked == self._asked:
-                            worker.at = None
                             left -= 1
                             if not fine:
                                 raise result
@@ -196,8 +194,9 @@ class _Crew:
                 elif worker.process.sentinel not in there:
                     continue
                 number_lost, code = worker.at, self._replace(place)
-                if number_lost is None:
+                if number_lost in (None, _STALE):
                     continue
+                assert number_lost is not None
                 waiting.appendleft(number_lost)
                 deaths[number_lost] += 1
                 if deaths[number_lost] >= DEATHS:
@@ -241,7 +240,7 @@ def _deaf() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _serve(pipe: Connection, memory: Any, payload: bytes, threads: int) -> None:
+def _serve(pipe: Connection, payload: bytes, memory: Any, threads: int) -> None:
     """A worker's life: it ends when nobody is there who could ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with contextlib.suppress(EOFError, OSError):
@@ -342,11 +341,3 @@ class _In(pickle.Unpickler):
         if what == "array":
             return np.frombuffer(self._memory, kind, count, start).reshape(shape)
         return torch.frombuffer(self._memory, dtype=kind, count=count, offset=start).reshape(shape)
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1

@@ -209,7 +209,10 @@ def _words(news: News) -> str:
 
 def _standing(news: News) -> str:
     """A line of a terminal without a live view."""
-    return f"{_words(news)} …" if not news.done else f"{_words(news)}, {news.done:,} of about {news.of:,} …"
+    if not news.done:
+        return f"{_words(news)} …"
+    about = "" if news.interval is None else "about "  # a sample ends when it is large enough
+    return f"{_words(news)}, {news.done:,} of {about}{news.of:,} …"
 
 
 def _command() -> str:
