@@ -4,31 +4,37 @@ The network: 16, 16 filters of 3 × 3, pooled 2 × 2, 32, 32 filters, pooled, de
 147,722 parameters, three epochs on 12,000 images of Fashion-MNIST, whole numbers of 8 bits with
 power-of-two scales. 256 test images, all in one batch. Everything runs in one thread; time is the processor
 time of the process, so that what else the machine does weighs less; `cpu_share` is its part of the time on
-the wall.
+the wall. `vnni` is 1 where the processor multiplies bytes four at a time, which the engine uses.
 
 **PyTorchFI** 0.6.0 has a copy of the network made for each fault, as its documentation says, and runs it on
 the images without gradients. It works on `nn.simulation`, which computes the same whole numbers in ordinary
-layers in float32. `speedup_*` is the ratio of its time per fault to the engine's, the median of rounds,
-each with new faults that both get; before the first round both have run once. `speedup_lean_*`: the same
-with what rounds sums to codes, which `simulation` does in float64, replaced by the same in place in float32
-(`_Lean`), the fastest that we could make of it. Every fault's outputs are compared bit for bit
-(`identical`, `identical_faults`).
+layers in float32.
 
 * `conv`: one flipped bit of one weight, uniform over all bits of all convolution weights; `all`: over all
   weights.
 * `neuron`: one flipped bit of one accumulator in each of the 256 images, a neuron of any layer; PyTorchFI's
   batched mode, 256 faults in one run. Bits 0 to 22, which float32 holds exactly.
 
-`speedup_plain_*`: the same beside a loop that copies nothing: the weight is changed in place, the lean
-network run, the weight put back. It shows what the engine itself gives. `ber_*`: all weights with a bit
-error rate. `float32`: flipped bits of the mantissas and signs of a float32 network's convolution weights.
+What a fault costs the engine depends on the fault: few are a hundred times as dear as most. What it costs
+PyTorchFI does not: `ms.conv.pytorchfi.q05` to `.q95` are quantiles over single faults. So the engine's time
+is that of as many faults as a campaign has (`--campaign`, drawn anew each round), in calls of as many as
+`campaign.run` makes, and PyTorchFI's that of a random part of the same faults (`--faults`). `speedup_*` is
+the ratio of the times per fault, the median of rounds. `speedup_small_*`: the engine's time is that of the
+part alone, in one call, so both have exactly the same faults. Before the first round all have run once. The
+outputs of the part are compared bit for bit (`identical`, `identical_faults`).
+
+`speedup_plain_*`: beside a loop that copies nothing: the weight is changed in place, the network run, the
+weight put back. It shows what the engine itself gives. `ber_*`: all weights with a bit error rate. `float32`:
+flipped bits of the mantissas and signs of a float32 network's convolution weights.
 """
 
 from __future__ import annotations
 
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -37,12 +43,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks import report
+from vilfredo.campaign import bytewise
 from vilfredo.campaign.engine import Engine
 from vilfredo.campaign.hits import faulty
 from vilfredo.campaign.injection import Hit, Injection
+from vilfredo.campaign.run import Campaign
 from vilfredo.data import fashion_mnist
 from vilfredo.faults.bit_flip import BitFlip
-from vilfredo.nn.deployed import Deployed, Rescale, Step
+from vilfredo.nn.deployed import Deployed, Step
 from vilfredo.nn.floating import floating
 from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.nn.simulation import simulation
@@ -51,6 +59,7 @@ IMAGES = 256
 WEIGHT = BitFlip(site="weights", count=1)
 SUM = BitFlip(site="accumulators", count=1)
 RATES = (1e-5, 1e-4, 1e-3)
+BATCH = Campaign(WEIGHT).batch  # injections that a campaign runs together
 
 
 def model() -> nn.Module:
@@ -92,32 +101,6 @@ def trained(train_size: int, epochs: int) -> tuple[nn.Module, Tensor, Tensor, Te
             F.cross_entropy(made(x[batch]), y[batch]).backward()
             optimizer.step()
     return made.eval(), x[:IMAGES], images(data.test.x[:2000]), torch.tensor(data.test.y[:2000])
-
-
-class _Lean(nn.Module):
-    """`deployed.Rescale` of a power-of-two scale, in place in float32: exact while sums stay below 2^23."""
-
-    def __init__(self, rescale: Rescale) -> None:
-        super().__init__()
-        if not (rescale.multiplier == 1).all() or not (rescale.shift > 0).all():
-            raise ValueError("only power-of-two scales")
-        shape = (-1, 1, 1) if rescale.shift.dim() else ()
-        self.scale = torch.exp2(-rescale.shift).float().reshape(shape)
-        self.low, self.high, self.zero = rescale.low, rescale.high, rescale.zero
-
-    def forward(self, sums: Tensor) -> Tensor:
-        scale = self.scale if sums.dim() == 4 else self.scale.flatten()
-        rounded = sums.mul_(scale).add_(0.5).floor_()
-        return (rounded.add_(self.zero) if self.zero else rounded).clamp_(self.low, self.high)
-
-
-def lean(network: Deployed) -> nn.Module:
-    """The simulation in float32, with what rounds sums to codes as fast as it can be made."""
-    module = simulation(network, torch.float32).eval()
-    for number, step in enumerate(network.steps):
-        if isinstance(step.finish, Rescale):
-            module.finish[number] = _Lean(step.finish)  # type: ignore[operator, index, assignment]
-    return module
 
 
 def layers(module: nn.Module) -> list[nn.Module]:
@@ -274,8 +257,13 @@ class Clock:
         self.seconds[name] = time.process_time() - begin
 
 
-def same(ours: list[Tensor], theirs: list[Tensor]) -> int:
-    return sum(torch.equal(a, b.to(a.dtype)) for a, b in zip(ours, theirs, strict=True))
+@dataclass
+class Seconds:
+    """Per injection: by round, of the engine on all ("ours") and on the part that the others get ("small"),
+    and of each peer; and of each peer for each single injection."""
+
+    rounds: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    single: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
 
 def compared(
@@ -283,45 +271,63 @@ def compared(
     injections: Callable[[], list[Injection]],
     peers: dict[str, tuple[Callable[[Injection], Tensor], int]],
     rounds: int,
-) -> tuple[dict[str, list[float]], int, int]:
-    """Seconds per injection and round of the engine ("ours") and each peer, which gets the first so many of
-    each round; how many outputs were compared, and how many were equal bit for bit."""
-    seconds: dict[str, list[float]] = {"ours": [], **{name: [] for name in peers}}
+    rng: np.random.Generator,
+) -> tuple[Seconds, int, int]:
+    """Times of the engine and of each peer, which gets so many of each round's injections; how many outputs
+    were compared, and how many were equal bit for bit."""
+    seconds = Seconds()
     compared_, equal = 0, 0
-    warm = injections()[:2]
-    list(engine.outputs(warm))
+    warm = injections()[:BATCH]
+    engine.classes_under(warm)
+    list(engine.outputs(warm[:2]))
     for run, _ in peers.values():
         run(warm[0])
+    clock = Clock()
     for _ in range(rounds):
         mine = injections()
-        clock = Clock()
         with clock("ours"):
-            outputs = list(engine.outputs(mine))
-        seconds["ours"].append(clock.seconds["ours"] / len(mine))
+            for start in range(0, len(mine), BATCH):
+                engine.classes_under(mine[start : start + BATCH])
+        part = [mine[i] for i in rng.permutation(len(mine))[: max(most for _, most in peers.values())]]
+        with clock("small"):
+            outputs = list(engine.outputs(part))
+        seconds.rounds["ours"].append(clock.seconds["ours"] / len(mine))
+        seconds.rounds["small"].append(clock.seconds["small"] / len(part))
         for name, (run, most) in peers.items():
-            with clock(name):
-                theirs = [run(injection) for injection in mine[:most]]
-            seconds[name].append(clock.seconds[name] / len(theirs))
-            compared_ += len(theirs)
-            equal += same(outputs[:most], theirs)
+            each = []
+            for injection, ours in zip(part[:most], outputs, strict=False):
+                with clock(name):
+                    theirs = run(injection)
+                each.append(clock.seconds[name])
+                compared_ += 1
+                equal += torch.equal(ours, theirs.to(ours.dtype))
+            seconds.rounds[name].append(float(np.mean(each)))
+            seconds.single[name] += each
     return seconds, compared_, equal
 
 
-def figures(name: str, seconds: dict[str, list[float]]) -> dict[str, float]:
+def figures(name: str, seconds: Seconds) -> dict[str, float]:
     found: dict[str, float] = {}
-    for who, values in seconds.items():
+    for who, values in seconds.rounds.items():
         found |= report.summary(f"ms.{name}.{who}", [1000 * v for v in values])
-        if who != "ours":
-            ratios = [v / ours for v, ours in zip(values, seconds["ours"], strict=True)]
-            key = f"speedup_{name}" if who == "pytorchfi" else f"speedup_{who}_{name}"
-            found |= report.summary(key, ratios)
+        if who in ("ours", "small"):
+            continue
+        key = name if who == "pytorchfi" else f"{who}_{name}"
+        for ours, prefix in (("ours", "speedup_"), ("small", "speedup_small_")):
+            if ours in seconds.rounds:
+                ratios = [v / o for v, o in zip(values, seconds.rounds[ours], strict=True)]
+                found |= report.summary(prefix + key, ratios)
+    for who, values in seconds.single.items():
+        low, high = np.quantile(values, [0.05, 0.95])
+        found |= {f"ms.{name}.{who}.q05": 1000 * low, f"ms.{name}.{who}.q95": 1000 * high}
     return found
 
 
 def main() -> None:
     parser = report.arguments(__doc__)
     parser.add_argument("--rounds", type=int, default=7, help="of each comparison")
-    parser.add_argument("--faults", type=int, default=75, help="weights in a round, for both")
+    parser.add_argument("--campaign", type=int, default=2048, help="weights in a round, for the engine")
+    parser.add_argument("--faults", type=int, default=75, help="of them for PyTorchFI")
     parser.add_argument("--train-size", type=int, default=12000)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
@@ -346,37 +352,29 @@ def main() -> None:
         engine = Engine(network, x)
     found["ms.engine"] = 1000 * clock.seconds["engine"]
     tool = PyTorchFI(network, simulation(network, torch.float32).eval(), x)
-    faster, plain = PyTorchFI(network, lean(network), x), Plain(network, lean(network), x)
+    plain = Plain(network, simulation(network, torch.float32).eval(), x)
     rng = np.random.default_rng(0)
-    n, rounds = options.faults, options.rounds
-    bits = list(range(8))
-    some = max(n // 10, 1)
+    n, rounds, bits = options.faults, options.rounds, list(range(8))
+    many, some = max(options.campaign, n), max(n // 10, 1)
     cases: dict[str, tuple[Callable[[], list[Injection]], dict[str, tuple[Callable[..., Tensor], int]]]] = {
         "conv": (
-            lambda: flips(network, weighted(network, "conv"), bits, n, rng),
-            {"pytorchfi": (tool.weight, n), "lean": (faster.weight, some), "plain": (plain, some)},
+            lambda: flips(network, weighted(network, "conv"), bits, many, rng),
+            {"pytorchfi": (tool.weight, n), "plain": (plain, some)},
         ),
         "all": (
-            lambda: flips(network, weighted(network), bits, n, rng),
-            {"pytorchfi": (tool.weight, n), "lean": (faster.weight, some), "plain": (plain, some)},
+            lambda: flips(network, weighted(network), bits, many, rng),
+            {"pytorchfi": (tool.weight, n), "plain": (plain, some)},
         ),
-        "neuron": (
-            lambda: neurons(network, 4, rng),
-            {"pytorchfi": (tool.neuron, 4), "lean": (faster.neuron, 2)},
-        ),
+        "neuron": (lambda: neurons(network, 16, rng), {"pytorchfi": (tool.neuron, 4)}),
     }
     for rate in RATES:
-        cases[f"ber_{rate:g}"] = (lambda rate=rate: masks(network, rate, 8, rng), {"plain": (plain, 4)})
+        cases[f"ber_{rate:g}"] = (lambda rate=rate: masks(network, rate, 16, rng), {"plain": (plain, 4)})
     total, equal = 0, 0
     for name, (injections, peers) in cases.items():
-        seconds, these, those = compared(engine, injections, peers, rounds)
+        seconds, these, those = compared(engine, injections, peers, rounds, rng)
         found |= figures(name, seconds)
         total, equal = total + these, equal + those
-    # A campaign's size: no peer, the faults of one call share the work.
-    many = flips(network, weighted(network), bits, 4000, rng)
-    with clock("many"):
-        engine.classes_under(many)
-    found["ms.all_4000.ours"] = 1000 * clock.seconds["many"] / len(many)
+    found |= {"campaign": many, "part": n, "batch": BATCH, "vnni": float(bytewise.quick)}
     found |= {"identical_faults": equal, "compared_faults": total, "identical": float(equal == total)}
     found |= in_floats(made, test_x, min(n, 20), rounds, rng)
     found["cpu_share"] = (time.process_time() - cpu) / (time.perf_counter() - wall)
@@ -391,7 +389,7 @@ def in_floats(made: nn.Module, test_x: Tensor, n: int, rounds: int, rng: Any) ->
     module = simulation(network, torch.float32).eval()
     tool, plain = PyTorchFI(network, module, x), Plain(network, simulation(network, torch.float32).eval(), x)
     bits = [*range(10, 23), 31]
-    found: dict[str, list[float]] = {"ours": [], "pytorchfi": [], "plain": []}
+    found = Seconds()
     total, equal, close = 0, 0, 0
     for turn in range(rounds + 1):
         mine = flips(network, weighted(network, "conv"), bits, n, rng)
@@ -406,7 +404,7 @@ def in_floats(made: nn.Module, test_x: Tensor, n: int, rounds: int, rng: Any) ->
         if not turn:
             continue
         for name, count in (("ours", n), ("pytorchfi", n), ("plain", 4)):
-            found[name].append(clock.seconds[name] / count)
+            found.rounds[name].append(clock.seconds[name] / count)
         for a, b in zip(outputs, theirs, strict=True):
             total += len(a)
             equal += int((a.argmax(1) == b.argmax(1)).sum())

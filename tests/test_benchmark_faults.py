@@ -42,7 +42,7 @@ def test_all_ways_give_the_same_outputs(case):
     network, x = case
     rng = np.random.default_rng(2)
     engine = Engine(network, x)
-    loop = faults.Plain(network, faults.lean(network), x)
+    loop = faults.Plain(network, simulation(network, torch.float32), x)
     cases = faults.flips(network, faults.weighted(network), list(range(8)), 3, rng)
     cases += faults.masks(network, 1e-4, 1, rng)
     for injection, ours in zip(cases, engine.outputs(cases), strict=True):
@@ -57,19 +57,55 @@ def test_pytorchfi_gives_the_same_outputs(case):
     network, x = case
     rng = np.random.default_rng(3)
     engine = Engine(network, x)
-    for module in (faults.lean(network), simulation(network, torch.float32)):
-        tool = faults.PyTorchFI(network, module, x)
-        (injection,) = faults.flips(network, faults.weighted(network), list(range(8)), 1, rng)
-        assert torch.equal(next(engine.outputs([injection])), tool.weight(injection))
-        (injection,) = faults.neurons(network, 1, rng)
-        assert torch.equal(next(engine.outputs([injection])), tool.neuron(injection))
+    tool = faults.PyTorchFI(network, simulation(network, torch.float32), x)
+    (injection,) = faults.flips(network, faults.weighted(network), list(range(8)), 1, rng)
+    assert torch.equal(next(engine.outputs([injection])), tool.weight(injection))
+    (injection,) = faults.neurons(network, 1, rng)
+    assert torch.equal(next(engine.outputs([injection])), tool.neuron(injection))
+
+
+def test_the_engine_gets_all_faults_and_the_others_a_part_of_them(case):
+    network, x = case
+    rng = np.random.default_rng(4)
+    drawn = []
+
+    def injections():
+        drawn.append(faults.flips(network, faults.weighted(network), [0], 5, rng))
+        return drawn[-1]
+
+    got = []
+    loop = faults.Plain(network, simulation(network, torch.float32), x)
+
+    def peer(injection):
+        got.append(injection)
+        return loop(injection)
+
+    seconds, compared, equal = faults.compared(
+        Engine(network, x), injections, {"pytorchfi": (peer, 3), "plain": (loop, 1)}, 2, rng
+    )
+    assert (compared, equal) == (8, 8)
+    assert {name: len(values) for name, values in seconds.rounds.items()} == dict.fromkeys(
+        ("ours", "small", "pytorchfi", "plain"), 2
+    )
+    assert {name: len(values) for name, values in seconds.single.items()} == {"pytorchfi": 6, "plain": 2}
+    for mine, part in zip(drawn[1:], (got[1:4], got[4:]), strict=True):
+        assert all(any(injection is one for one in mine) for injection in part)
 
 
 def test_speedups_are_medians_of_paired_rounds():
-    found = faults.figures(
-        "conv", {"ours": [1.0, 2.0, 1.0], "pytorchfi": [10.0, 60.0, 20.0], "plain": [5.0, 5.0, 5.0]}
+    seconds = faults.Seconds(
+        {
+            "ours": [1.0, 2.0, 1.0],
+            "small": [2.0, 2.0, 2.0],
+            "pytorchfi": [10.0, 60.0, 20.0],
+            "plain": [5.0, 5.0, 5.0],
+        },
+        {"pytorchfi": [0.5] * 100},
     )
+    found = faults.figures("conv", seconds)
     assert found["speedup_conv"] == 20
     assert (found["speedup_conv.low"], found["speedup_conv.high"]) == (10, 30)
     assert found["speedup_plain_conv"] == 5
+    assert found["speedup_small_conv"] == 10
+    assert found["ms.conv.pytorchfi.q95"] == 500
     assert found["ms.conv.ours"] == 1000

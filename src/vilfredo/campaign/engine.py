@@ -35,11 +35,12 @@ from vilfredo.campaign.golden import Golden
 from vilfredo.campaign.hits import ALIVE, Blow, check, place, struck
 from vilfredo.campaign.injection import INPUT, Hit, Injection
 from vilfredo.codes import Codes
-from vilfredo.nn.deployed import Deployed, finished, sums
+from vilfredo.nn.deployed import Deployed, Step, finished, sums
 from vilfredo.protocols import Site
 
 _WINDOW = 4096  # injections that are sorted at a time
 _MANY = 64  # faulty weights
+_STAY = 1 << 23  # codes that stay in the caches
 
 Struck = dict[tuple[int, Site], list[tuple[int, Hit]]]  # by step and site: hits and whose they are
 
@@ -86,8 +87,9 @@ class Engine:
             found: list[Tensor | None] = [None] * len(part)
             for places, rows, codes in self._answers(part):
                 image, local = np.divmod(rows, TOGETHER)
-                for one in np.unique(local).tolist():
-                    mine = np.flatnonzero(local == one)
+                order = np.argsort(local, kind="stable")
+                each, first_row = np.unique(local[order], return_index=True)
+                for one, mine in zip(each.tolist(), np.split(order, first_row[1:]), strict=True):
                     out = self.golden.clone()
                     out[torch.from_numpy(image[mine])] = codes[torch.from_numpy(mine)]
                     found[places[one]] = out
@@ -110,16 +112,18 @@ class Engine:
         """Batches: which injections, which rows of them come to another output, and these outputs (r, …)."""
         for step, site in {(hit.step, hit.site) for injection in injections for hit in injection.hits}:
             place(self.network, step, site)
-        first = [min((hit.step for hit in i.hits), default=self._last) for i in injections]
-        # Whole layers are no faster together: floats, and where many weights are faulty.
-        alone = [not self._golden.whole or _many(injection) for injection in injections]
-        order = sorted(range(len(injections)), key=lambda i: (alone[i], first[i]))
+        first = [min([hit.step for hit in i.hits], default=self._last) for i in injections]
+        # Whole layers are no faster together: floats, and where many weights are faulty. Where those of
+        # several steps are, rows cannot go through the network some at a time (`_onward`).
+        whole_numbers = self._golden.whole
+        kind = [2 if not whole_numbers or _many(i) else int(_spread_out(i)) for i in injections]
+        order = sorted(range(len(injections)), key=lambda i: (kind[i], first[i]))
         start = 0
         while start < len(order):
             each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
-            size = min(max(self.memory // (4 * each), 1), TOGETHER)
-            places = order[start : start + (1 if alone[order[start]] else size)]
-            places = [i for i in places if alone[i] == alone[places[0]]]
+            room = (self.memory // 4, min(self.memory // 4, _STAY * 4), 0)[kind[order[start]]]
+            places = order[start : start + min(max(room // each, 1), TOGETHER)]
+            places = [i for i in places if kind[i] == kind[places[0]]]
             with torch.no_grad():
                 change = self._changed([injections[i] for i in places])
                 if change is not None:
@@ -341,6 +345,9 @@ class Engine:
         assert step.weight is not None
         assert step.weight_codes is not None
         size = step.weight.numel()
+        alike = len({id(hit.fault) for _, hit in mine}) == 1 and all(hit.image is None for _, hit in mine)
+        if alike and len({injection for injection, _ in mine}) == len(mine):
+            return self._permanent(step, mine, size)
         by_injection: dict[int, list[Hit]] = {}
         for injection, hit in mine:
             self._checked(injection, hit, size)
@@ -358,30 +365,65 @@ class Engine:
                 own[image] = sets
                 blows += [_blow(k, hit, sets * size, image) for k, hit in enumerate(hits)]
                 sets += 1
-        if not sets:
+        return _faulty(step, blows, chosen, np.array(list(by_injection)))
+
+    def _permanent(self, step: Step, mine: list[tuple[int, Hit]], size: int) -> spread.FaultyWeights | None:
+        """The same of injections that have one hit each, of one fault, there for all images: all at once."""
+        counts = [len(hit.index) for _, hit in mine]
+        if any(len(hit.detail) != k for k, (_, hit) in zip(counts, mine, strict=True)):
+            for injection, hit in mine:
+                self._checked(injection, hit, size)
+        mine = [one for k, one in zip(counts, mine, strict=True) if k]
+        if not mine:
             return None
-        weight = step.weight.flatten().numpy()
-        cell, value = struck(blows, lambda cell: weight[cell % size].astype(np.float64), step.weight_codes)
-        other = value != weight[cell % size]
-        other &= ~(np.isnan(value) & np.isnan(weight[cell % size]))
-        cell, value = cell[other], value[other]
-        # Sets in which nothing is wrong after all, such as a bit stuck at what it was, are left out.
-        numbers = np.unique(cell // size)
-        if not len(numbers):
-            return None
-        real = np.isin(chosen, numbers)
-        image, which = np.nonzero(real)
-        return spread.FaultyWeights(
-            image * TOGETHER + np.array(list(by_injection))[which],
-            np.searchsorted(numbers, chosen[real]),
-            np.searchsorted(numbers, cell // size),
-            cell % size,
-            value,
-        )
+        index = np.concatenate([hit.index for _, hit in mine])
+        if index.min() < 0 or index.max() >= size:
+            for injection, hit in mine:
+                self._checked(injection, hit, size)
+        cell = np.repeat(np.arange(len(mine)), [k for k in counts if k]) * size + index
+        detail = np.concatenate([hit.detail for _, hit in mine])
+        if (cell[1:] < cell[:-1]).any():
+            by = np.argsort(cell, kind="stable")
+            cell, detail = cell[by], detail[by]
+        chosen = np.broadcast_to(np.arange(len(mine)), (self.images, len(mine)))
+        injections = np.array([injection for injection, _ in mine])
+        return _faulty(step, [Blow(0, mine[0][1].fault, cell, detail)], chosen, injections)
+
+
+def _faulty(step: Step, blows: list[Blow], chosen: Ints, injections: Ints) -> spread.FaultyWeights | None:
+    """What blows make of a weight: cells are set · size + index; `chosen` (images, injections) says which set
+    each has, or −1."""
+    assert step.weight is not None
+    assert step.weight_codes is not None
+    if not sum(len(blow.cell) for blow in blows):
+        return None
+    weight, size = step.weight.flatten().numpy(), step.weight.numel()
+    cell, value = struck(blows, lambda cell: weight[cell % size].astype(np.float64), step.weight_codes)
+    other = value != weight[cell % size]
+    other &= ~(np.isnan(value) & np.isnan(weight[cell % size]))
+    cell, value = cell[other], value[other]
+    # Sets in which nothing is wrong after all, such as a bit stuck at what it was, are left out.
+    numbers = np.unique(cell // size)
+    if not len(numbers):
+        return None
+    real = np.isin(chosen, numbers)
+    image, which = np.nonzero(real)
+    return spread.FaultyWeights(
+        image * TOGETHER + injections[which],
+        np.searchsorted(numbers, chosen[real]),
+        np.searchsorted(numbers, cell // size),
+        cell % size,
+        value,
+    )
+
+
+def _spread_out(injection: Injection) -> bool:
+    hits = injection.hits
+    return len(hits) > 1 and len({hit.step for hit in hits if hit.site == "weights"}) > 1
 
 
 def _many(injection: Injection) -> bool:
-    return sum(len(hit.index) for hit in injection.hits if hit.site == "weights") > _MANY
+    return sum([len(hit.index) for hit in injection.hits if hit.site == "weights"]) > _MANY
 
 
 def _blow(order: int, hit: Hit, offset: int, image: int | None) -> Blow:

@@ -533,7 +533,7 @@ def _with_weights(
     spared = ~np.isin(before, weights.rows)
     if change is not None and spared.any():
         parts.append(computed(golden, number, {step.inputs[0]: at_rows(change, spared)}, None))
-    faulty = None if linear is None else _fits(golden, linear, step, weights)
+    faulty = None if linear is None else _fits(golden, number, linear, weights)
     if only.any():
         mine = replace(weights, rows=weights.rows[only], chosen=weights.chosen[only])
         if faulty is not None and linear is not None:
@@ -564,10 +564,10 @@ def together(golden: Golden, number: int, parts: list[Change]) -> Change | None:
     return joined(parts)
 
 
-def _fits(golden: Golden, linear: Linear, step: Step, weights: FaultyWeights) -> kernels.Faulty | None:
+def _fits(golden: Golden, number: int, linear: Linear, weights: FaultyWeights) -> kernels.Faulty | None:
     """The sets as kernels read them; None if they are so many that whole layers are faster, or sums too
     long."""
-    g = linear.geometry
+    step, g = golden.network.steps[number], linear.geometry
     assert step.weight is not None
     change = weights.value - step.weight.flatten().numpy()[weights.index]
     sets = int(weights.set[-1]) + 1 if len(weights.set) else 0
@@ -580,7 +580,8 @@ def _fits(golden: Golden, linear: Linear, step: Step, weights: FaultyWeights) ->
     outputs = g.filters * g.out_height * g.out_width
     pixels = g.out_height * g.out_width
     each = (len(key) + len(first)) / max(sets, 1) * pixels * _HIT_SUM
-    if each > outputs * (fan_in * _DENSE_MAC + _DENSE_SUM):
+    layer = _layer(golden, number)
+    if each > (outputs * (fan_in * _DENSE_MAC + _DENSE_SUM) if layer is None else _packed_time(layer)):
         return None
     longest = np.add.reduceat(np.abs(change), first).max(initial=0) if len(first) else 0
     top = 2 * longest * extent(golden.stored(step.inputs[0]))

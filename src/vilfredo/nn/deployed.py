@@ -46,10 +46,21 @@ class Rescale:
 
     def __call__(self, sums: Tensor, channels: slice | Tensor | None = None, axis: int = 1) -> Tensor:
         """Codes of `sums`, whose channels lie along `axis`; `channels`: which these are (None: all)."""
+        if sums.dtype == torch.float32 and self._in_float32:
+            ratio = _along(torch.exp2(-self.shift).float(), channels, sums.dim(), axis)
+            rounded = (sums * ratio).add_(0.5).floor_()
+            return (rounded.add_(self.zero) if self.zero else rounded).clamp_(self.low, self.high)
         # (a · multiplier + half) / 2^shift without a rounding: all its bits fit into those of a float64.
         ratio = _along(self.multiplier * torch.exp2(-self.shift), channels, sums.dim(), axis)
         scaled = sums.to(torch.float64, copy=True).mul_(ratio).add_(0.5).floor_()
         return scaled.float().add_(self.zero).clamp_(self.low, self.high)
+
+    @functools.cached_property
+    def _in_float32(self) -> bool:
+        """Whether float32 will do, too: sums are only shifted, and those of 2^23 or more, which with the half
+        may not fit, are beyond `low` and `high` for sure."""
+        room = max(abs(self.low - self.zero), abs(self.high - self.zero)) + 1
+        return bool((self.multiplier == 1).all() and (torch.exp2(23 - self.shift) >= room).all())
 
 
 @dataclass(frozen=True, eq=False)
