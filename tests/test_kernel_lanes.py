@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -249,6 +253,31 @@ def test_mistakes() -> None:
         lanes.run(population, np.full((1, inputs, 3), 0.5), 5)
     with pytest.raises(ValueError, match="for such charges"):
         lanes.run(population, np.full((1, inputs, 3), 1e9), 5)
+
+
+ALONE = """
+import torch
+before = torch.get_num_threads()
+import numpy as np
+from test_kernel_lanes import random_program
+from vilfredo.spiking.kernels import lanes, threads
+program = random_program(np.random.default_rng(0), 6, 20, True, 7.0, floor=-7.0)
+lanes.run(lanes.pack([program]), [np.ones((1, len(program.inputs), 5))], 9)
+print(before, torch.get_num_threads(), threads.count())
+"""
+
+
+def test_what_pytorch_is_held_to_holds() -> None:
+    """Numba's threads are nobody else's."""
+    done = subprocess.run(
+        [sys.executable, "-c", ALONE],
+        cwd=Path(__file__).parent,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "3"},
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.stdout == "1 1 3\n", done.stderr
 
 
 def test_threads_say_what_went_wrong() -> None:

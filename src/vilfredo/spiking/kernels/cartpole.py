@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -127,7 +126,7 @@ def episodes(
     at = np.concatenate([[0], np.cumsum(size * lanes)])
     steps, ended = np.zeros((population.size, lanes), np.int64), np.zeros((population.size, lanes), np.int64)
     counts = np.zeros(at[-1], np.int64)
-    workers = numba.get_num_threads()
+    workers = threads.count()
     rows = max(int(nets.weight_rows.max()), int(nets.threshold_rows.max()))
     group = blocks_each(population, width, workers)
     rows_of = spans(codes, window, population.kind)

@@ -15,6 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from vilfredo.spiking.kernels import threads
 from vilfredo.spiking.kernels.dense import Run
 from vilfredo.spiking.kernels.jit import jit
 from vilfredo.spiking.network import Floats, Ints
@@ -171,6 +172,7 @@ def run_many(
     weight, threshold = (np.ascontiguousarray(np.concatenate(rows, axis=1)) for rows in (weights, thresholds))
     full = [np.broadcast_to(d, w.shape) for d, w in zip(delays, weights, strict=True)]
     delay = np.ascontiguousarray(np.concatenate(full, axis=1))
+    threads.count()  # before Numba asks by itself
     _together(
         steps, copies, at_neuron, at_synapse, at_input,
         np.concatenate([c.first for c in circuits]), np.concatenate([c.target for c in circuits]),

@@ -20,7 +20,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -253,7 +252,7 @@ def run(population: Population, charges: Floats | Sequence[Floats], steps: int) 
     size, outputs = np.diff(nets.neuron), nets.outputs
     counts_at, first_at = _starts(size * lanes), _starts(outputs * lanes)
     counts, first = np.zeros(counts_at[-1], np.int64), np.full(first_at[-1], -1, np.int32)
-    workers = numba.get_num_threads()
+    workers = threads.count()
     group = blocks_each(population, width, workers)
     threads.share(
         _run,

@@ -11,6 +11,21 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any
 
+import numba
+
+
+def count() -> int:
+    """How many threads kernels take, as `numba.set_num_threads` or the environment says.
+
+    The first time Numba is asked, it starts its threads. Where these are OpenMP's, whoever asked has as many
+    from then on in all that OpenMP computes for it, whatever it was held to before: in PyTorch, too. So
+    somebody asks who is gone afterwards.
+    """
+    first = Thread(target=numba.get_num_threads)
+    first.start()
+    first.join()
+    return int(numba.get_num_threads())
+
 
 def share(work: Callable[..., None], workers: int, *arguments: Any) -> None:
     """Call `work(*arguments)` in `workers` threads, this one among them, and wait for all.
