@@ -27,6 +27,7 @@ from vilfredo.units import show
 
 GUESSING = 0.15  # of what is above chance: below it is said that something may be wrong
 CHANNELS = 15  # that the page lists
+NOTHING_TO_CLIP = "the same network: nothing is stored that could be beyond the range of the data"
 Table = list[list[str]]  # a header and rows
 
 
@@ -73,6 +74,8 @@ def begun(found: Findings) -> list[str]:
     for arm in found.arms:
         name = "deployed" if arm is first else "clipped"
         lines.append(f"{name:<13} accuracy {_about(arm.accuracy)} · {_form(found)}")
+    if order.clipped and len(found.arms) == 1:
+        lines.append(f"clipped       {NOTHING_TO_CLIP}")
     outputs = found.subject.data.outputs
     if found.accuracy.value < GUESSING + (1 - GUESSING) / outputs:
         lines.append(
@@ -86,7 +89,8 @@ def begun(found: Findings) -> list[str]:
         )
     single = [plan.kind for plan in order.plans if plan.single]
     if single:
-        lines.append(f"Faults: {'; '.join(single)}; each on all {len(found.part)} images")
+        each = ", each" if len(single) == 1 else "; each"
+        lines.append(f"Faults: {'; '.join(single)}{each} on all {len(found.part)} images")
     return lines
 
 
@@ -203,8 +207,9 @@ def bits(arm: Arm, out: Outcome) -> page_of.Bits:
         f"are critical; {none:,} of these {site} have no critical bit. Halving took {border.injections:,} "
         f"injections, {show(found.saved, 'fraction')} less than trying all.",
         f"To see how far to trust that {found.checked:,} of them were tried in full: {right} of their "
-        f"critical faults had been found, and {named} of those found are critical. For {found.held:,} of "
-        f"{found.sides:,} (a number, up or down) no harmless fault pushes further than a critical one.",
+        f"critical faults had been found, and {named} of those found are critical. Of {found.sides:,} "
+        f"searches (of a number, upwards or downwards) {found.held:,} were monotonic: no harmless fault "
+        "pushes further than a critical one.",
     ]
     known = names(arm.network)
     groups: dict[int, list[Element]] = {}
@@ -218,7 +223,7 @@ def bits(arm: Arm, out: Outcome) -> page_of.Bits:
         lone = sum(element not in critical for element in mine)
         share = show(bad / each[step], "fraction")
         rows.append((name, f"{len(mine):,}", f"{lone:,}", f"{each[step]:,}", share, ""))
-    head = ("layer", "numbers", "without", "faults", "critical", "")
+    head = ("layer", "numbers", "none critical", "faults", "critical", "")
     return page_of.Bits(words, head, rows, found.saved)
 
 
@@ -305,10 +310,15 @@ def _rates(found: Findings, number: int) -> Table:
     for arm in found.arms:
         for rate, damage in arm.outcomes[number].curve:
             row = [arm.name] * several + [f"{rate:g}", show(damage.mean, "fraction")]
-            row += [_between(_mean(damage, "accuracy", found)), show(damage.worst, "fraction")]
-            row += [show(damage.mean_ccr, "fraction"), _between(_mean(damage, "ccr", found))]
+            row += [_over(damage, "accuracy", found), show(damage.worst, "fraction")]
+            row += [show(damage.mean_ccr, "fraction"), _over(damage, "ccr", found)]
             rows.append([*row, ""])
     return [[*head, "CCR", "interval", ""], *rows]
+
+
+def _over(damage: Damage, of: str, found: Findings) -> str:
+    known = _mean(damage, of, found)
+    return "all alike" if known.low == known.high else _between(known)
 
 
 def _strength(plan: Plan) -> str:
@@ -537,6 +547,8 @@ def page(found: Findings, most: int, command: str = "") -> str:
     """The report as HTML."""
     kinds = [plan.kind for plan in found.order.plans]
     lines = [f"{'; '.join(kinds)} · {_form(found)}", _data(found)]
+    if found.order.clipped and len(found.arms) == 1:
+        lines.append(f"Clipped it is {NOTHING_TO_CLIP}.")
     if not found.complete:
         lines.append("Stopped before its end: what is here was known by then.")
     return page_of.render(

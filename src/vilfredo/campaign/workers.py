@@ -99,6 +99,11 @@ class There(Here):
         super().__init__(engine)
         self.workers, self._crew, self._number = crew.workers, crew, number
 
+    @property
+    def shared_bytes(self) -> int:
+        """What all workers have in common, in bytes; 0 while none was needed."""
+        return self._crew.shared_bytes
+
     def classes_under(self, injections: Sequence[Injection]) -> NDArray[np.int64]:
         golden = self.classes.numpy()
         found = np.tile(golden, (len(injections), 1))
@@ -143,6 +148,10 @@ class _Crew:
         self._threads = max(1, torch.get_num_threads() // workers)
         self._asked = 0  # calls so far: what is left of one that was interrupted is not taken for the next
         self._crew: list[_Worker] = []
+
+    @property
+    def shared_bytes(self) -> int:
+        return 0 if self._held is None else len(self._held[1])
 
     def _started(self) -> _Worker:
         if self._held is None:

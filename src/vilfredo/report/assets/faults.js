@@ -7,7 +7,7 @@ const spanned = range => `${share(range[1])} to ${share(range[2])}`.replace(" % 
 const score = x => x === null || x === undefined ? "–" : `${(x * 100).toFixed(1)} %`;
 const scored = range => `${score(range[0])} (${(range[1] * 100).toFixed(1)} to ${score(range[2])})`;
 const rateOf = x => x !== 0 && x < 1e-3 ? x.toExponential(2).replace(/\.?0+e/, "e") : number(x);
-const ranged = range => range ? `${share(range[0])} (${spanned(range)})` : "–";
+const ranged = range => !range ? "–" : range[1] === range[2] ? share(range[0]) : `${share(range[0])} (${spanned(range)})`;
 const LEVEL = `${Number((D.confidence * 100).toPrecision(4))} %`;
 const middle = (text, most) => text.length <= most ? text : `${text.slice(0, Math.ceil(most / 2) - 1)}…${text.slice(text.length - Math.floor(most / 2))}`;
 const near0 = x => Math.abs(x) < 1e-12 ? 0 : x;
@@ -42,7 +42,7 @@ function comparison() {
   }));
   return h("section", { id: "compared", "aria-labelledby": "compared-title" }, h("h2", { id: "compared-title" }, "The kinds of faults compared"),
     table([["fault"], ...(D.faults[0].arms.length > 1 ? [["network"]] : []), [`critical single faults (${LEVEL})`, true], ["mean CCR", true], ["the worst changes", true], ["accuracy, many at once", true]], rows),
-    h("p", { class: "quiet small" }, `${D.meaning}. CCR is the share of images whose class a fault changes.`));
+    h("p", { class: "quiet small" }, `${D.meaning[0].toUpperCase()}${D.meaning.slice(1)}. CCR is the share of images whose class a fault changes.`));
 }
 
 const prefixOf = i => i ? `f${i + 1}-` : "";
