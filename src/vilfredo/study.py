@@ -426,7 +426,7 @@ def create(spec: Spec, problem: Problem | None = None) -> Study:
     parts = build(spec, problem)
     settings: dict[str, JSON] = {}
     if spec.start:
-        settings["start"] = [dict(t.genome) for t in _front_of(spec.start)]
+        settings["start"] = [dict(t.genome) for t in front_of(spec.start)]
     store = Store.open(parts.store)
     try:
         run = store.create(
@@ -494,7 +494,7 @@ def _object(
     return Function(problem, space, goals, epochs=epochs or 0)
 
 
-def _front_of(source: str) -> list[Trial]:
+def front_of(source: str) -> list[Trial]:
     """The front of "STORE" or "STORE:RUN" (a run's id or name)."""
     path, run = source, None
     if not Path(source).exists() and ":" in source:

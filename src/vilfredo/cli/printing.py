@@ -69,8 +69,9 @@ def shown(path: str | Path) -> str:
         return str(absolute)
 
 
-def count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, plural: str = "") -> str:
+    """ "1 run", "1,078 runs"; `plural` where an s will not do."""
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def console() -> Any:

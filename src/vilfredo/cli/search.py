@@ -30,6 +30,7 @@ from vilfredo.cli.stopping import interruptible
 @click.option("--name", help="What to call the run.")
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
 @click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
+@click.option("--dry-run", is_flag=True, help="Say what would be searched; train and write nothing.")
 @output_option("--report", help="Where the report goes.  [default: vilfredo-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def search(
@@ -42,6 +43,7 @@ def search(
     space: str | None,
     processor: str | None,
     store: str | None,
+    dry_run: bool,
     report: str | None,
     plain: bool,
     **rest: Any,
@@ -68,5 +70,13 @@ def search(
             "problem.processor.use": processor,
             "store.path": store,
         }
-        with create(read(spec, changes)) as study:
+        wanted = read(spec, changes)
+        if dry_run:
+            from vilfredo.cli.dry_run import outlook
+            from vilfredo.spec import build
+
+            for line in outlook(wanted, build(wanted)):
+                click.echo(line)
+            return
+        with create(wanted) as study:
             drive(study, report, plain, stop)

@@ -30,8 +30,10 @@ from vilfredo.nn.deployed import Deployed
 from vilfredo.nn.floating import floating
 from vilfredo.nn.gains import gains as gains_of
 from vilfredo.nn.inherit import settle
+from vilfredo.nn.probe import probe
 from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.nn.train import Recipe, Teacher
+from vilfredo.objectives import macs, parameters
 from vilfredo.objectives.candidate import Candidate, Examples
 from vilfredo.objectives.damage import UNHARMED
 from vilfredo.problems.inheritance import Heritage, examples, pass_on, signed
@@ -74,8 +76,8 @@ class Supervised:
     "tensor" of weights, calibrated on training data (`vilfredo.nn.quantize.Scheme`). Then `error` and all
     goals of resilience are those of the quantised network, in whole numbers. `faults` befall the hardware,
     all of them together, drawn for each of `copies` copies of it; `seed` says which. With `gains` the
-    metrics of the last epoch have features of the trained weights (`vilfredo.nn.gains`), for engines that
-    forecast resilience.
+    metrics of the last epoch have features of the trained weights (`vilfredo.nn.gains`) and of some bit flips
+    tried in them (`vilfredo.nn.probe`), for engines that forecast resilience.
 
     Networks see `(x - data.mean) / data.std`. Raises `ValueError`, one sentence, for what cannot work.
     """
@@ -218,24 +220,28 @@ class Supervised:
         """The goals of the preview stage. Raises `Impossible` for a genome that gives no network,
         `ValueError` for a user's module that does not fit the data."""
         design = self._design(work.genome)
-        if design is not None:
-            model: nn.Module = build(design.architecture, device="meta")
-        else:
-            model = self._network(work.genome, derive(0, "preview"))
         self._recipe(work.genome, design)
-        candidate = Candidate(
-            model,
-            self.data.input_shape,
-            self.data.outputs,
-            self.data.task,
-            scheme=self._scheme(work.genome, design),
-        )
+        candidate = self._untrained(work.genome, design)
         wanted = [g.name for g in self.goals if g.stage == "preview" and _asked(g.name, work)]
         values = {name: self._value(name, candidate) for name in wanted}
         if design is not None and self._resilient:
             found = topology.features(design.architecture, design.training)
             values |= {f"{FEATURE}{name}": Value(number) for name, number in found.items()}
         return values
+
+    def sizes(self, genome: Genome) -> Mapping[str, float]:
+        """Parameters and multiply-accumulates of a network, whatever the goals are. Raises like `preview`."""
+        candidate = self._untrained(genome, self._design(genome))
+        return {"parameters": parameters.objective(candidate).mean, "macs": macs.objective(candidate).mean}
+
+    def _untrained(self, genome: Genome, design: Design | None) -> Candidate:
+        """The candidate as far as it is known before training."""
+        if design is not None:
+            model: nn.Module = build(design.architecture, device="meta")
+        else:
+            model = self._network(genome, derive(0, "preview"))
+        shape, outputs = self.data.input_shape, self.data.outputs
+        return Candidate(model, shape, outputs, self.data.task, scheme=self._scheme(genome, design))
 
     def train(
         self, work: Work, seed: int, resume: Weights | None, parents: Mapping[int, Weights]
@@ -282,8 +288,12 @@ class Supervised:
                 network = self._deployed(model, scheme, genome, design)
                 assert network is not None
                 samples = self._scale()(self._part("train").x[:WEIGHED]).cpu()
-                found = gains_of(network, network.encode(samples))
-                features = {f"{FEATURE}gains.{name}": value for name, value in found.items()}
+                x = network.encode(samples)
+                features = {
+                    f"{FEATURE}{family}.{name}": value
+                    for family, found in (("gains", gains_of(network, x)), ("probe", probe(network, x)))
+                    for name, value in found.items()
+                }
                 snapshot = replace(snapshot, metrics={**snapshot.metrics, **features})
             yield snapshot
 

@@ -31,6 +31,7 @@ class Parts:
     confirm: int
     retries: int
     initial: tuple[Work, ...]
+    workers: int
     store: str
     quota: int | None
 
@@ -85,6 +86,7 @@ def build(spec: Spec, problem: Problem | None = None, initial: Sequence[Work] = 
         confirm=_confirm(made) if spec.confirm is None else spec.confirm,
         retries=spec.executor.retries,
         initial=tuple(initial),
+        workers=given["workers"],
         store=spec.store.path,
         quota=spec.store.quota,
     )

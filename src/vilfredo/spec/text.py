@@ -18,10 +18,10 @@ def toml(spec: Spec) -> str:
     data.pop("folder", None)
     flat = {name: value for name, value in data.items() if not isinstance(value, Mapping)}
     tables = {name: value for name, value in data.items() if isinstance(value, Mapping)}
-    lines = [f"{_key(name)} = {_value(value)}" for name, value in flat.items()]
+    lines = [f"{_key(name)} = {value_text(value)}" for name, value in flat.items()]
     for name, table in tables.items():
         lines += ["", f"[{_key(name)}]"]
-        lines += [f"{_key(key)} = {_value(value)}" for key, value in table.items() if value is not None]
+        lines += [f"{_key(key)} = {value_text(value)}" for key, value in table.items() if value is not None]
     return "\n".join(lines) + "\n"
 
 
@@ -30,10 +30,10 @@ def _key(name: str) -> str:
     return name if plain else json.dumps(name, ensure_ascii=False)
 
 
-def _value(value: JSON) -> str:
+def value_text(value: JSON) -> str:
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{_key(k)} = {_value(v)}" for k, v in value.items() if v is not None)
+        inside = ", ".join(f"{_key(k)} = {value_text(v)}" for k, v in value.items() if v is not None)
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(_value(v) for v in value)}]"
+        return f"[{', '.join(value_text(v) for v in value)}]"
     return json.dumps(value, ensure_ascii=False)  # text, numbers and booleans are written alike
