@@ -126,12 +126,22 @@ def test_intervals():
 
 
 def test_the_least_harmed_of_the_accurate_is_chosen():
+    network = Network("finalist", lambda seed: torch.nn.Linear(2, 2))
     a, b, c = ({"layers": [n]} for n in range(3))
-    known = [(a, 0.90, 0.5), (b, 0.85, 0.2), (c, 0.70, 0.1)]
-    assert benchmark.best(known, 0.88) == a
-    assert benchmark.best(known, 0.85) == b
-    assert benchmark.best(known, 0.5) == c
-    assert benchmark.best(known, 0.99) == a
+    rows = ((a, 0.90, 0.5), (b, 0.85, 0.2), (c, 0.70, 0.1))
+    known = [benchmark.Finalist(network, *row) for row in rows]
+
+    def same(finalist):
+        return finalist.accuracy
+
+    def worse(finalist):
+        return finalist.accuracy - 0.02
+
+    assert benchmark.best(known, 0.88, same) == a
+    assert benchmark.best(known, 0.85, same) == b
+    assert benchmark.best(known, 0.5, same) == c
+    assert benchmark.best(known, 0.99, same) == a
+    assert benchmark.best(known, 0.85, worse) == a  # the one with less harm was accurate by luck
 
 
 def test_finalists_are_resilient_and_not_far_from_the_best(monkeypatch, tmp_path):
@@ -150,8 +160,9 @@ def test_finalists_are_resilient_and_not_far_from_the_best(monkeypatch, tmp_path
     hyper |= {"activation_clip": True, "weight_clip": 0.1}
     trials = [trial(0, 0.1, 0.9), trial(1, 0.15, 0.1), trial(2, 0.14, 0.5), trial(3, 0.4, 0.01)]
     chosen = benchmark.finalists(measure, space, trials)
-    assert [f[0]["layers"][0]["units"] - 1 for f in chosen] == [1, 2, 0]
-    assert chosen[0][1:] == (0.9, pytest.approx(0.01))
+    assert [f.genome["layers"][0]["units"] - 1 for f in chosen] == [1, 2, 0]
+    assert (chosen[0].accuracy, chosen[0].harm) == (0.9, pytest.approx(0.01))
+    assert benchmark.again(measure, chosen[0]) == pytest.approx(0.9)
 
 
 def test_remedies_are_those_of_the_design_or_follow_one_rule(monkeypatch, tmp_path):
