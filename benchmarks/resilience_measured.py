@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from vilfredo.data.dataset import Dataset
 from vilfredo.faults.bit_flip import BitFlip
 from vilfredo.nn.deployed import Deployed
 from vilfredo.nn.gains import gains
+from vilfredo.nn.probe import probe
 from vilfredo.nn.quantize import Scheme, quantize
 from vilfredo.seeds import generator
 
@@ -32,7 +34,7 @@ WHEN = ("start", "first", "last")  # before training, after one epoch, at the en
 FAULTS = ("weights_1e-3", "activations_3e-4", "single_activation", "single_weight")
 IMAGES = 100
 SINGLE_IMAGES = 64  # that a single flip in a weight is tried on
-GAIN_IMAGES = 48
+GAIN_IMAGES = 48  # the first of those
 CALIBRATION = 256
 COPIES = {"weights_1e-3": 32, "activations_3e-4": 16}
 # Of single flips, how many are drawn of each bit, from the highest of 8 down: high bits decide. Of an
@@ -43,7 +45,8 @@ DRAWS = {"single_activation": (20, 16, 12, 6, 4, 2, 2, 2), "single_weight": (120
 @dataclass(frozen=True)
 class Measured:
     """Of one network in one scheme: `ccr` by fault, from all draws, the even and the odd ones; accuracies on
-    the images without faults; `features` by when the weights are from ("topology": none); seconds by part."""
+    the images without faults; `features` by when the weights are from ("topology": none), and what a "probe"
+    of the last ones tells; seconds by part."""
 
     space: str
     number: int
@@ -63,9 +66,29 @@ def measured(network: Trained, samples: Dataset, folder: Path) -> list[Measured]
     known = kept(
         folder / f"{network.space}_{network.number}_features.json", lambda s: described(network, samples, s)
     )
-    for row, (features, seconds) in zip(rows, known, strict=True):
+    tried = kept(
+        folder / f"{network.space}_{network.number}_probe.json", lambda s: probed(network, samples, s)
+    )
+    for row, (features, seconds), flips in zip(rows, known, tried, strict=True):
+        features = {**features, "probe": flips}
         found.append(Measured(**{**row, "features": features, "seconds": {**row["seconds"], **seconds}}))
     return found
+
+
+def costs(network: Trained, samples: Dataset, scheme: str) -> dict[str, float]:
+    """Seconds of processor time of gains, of a probe and of measuring each fault model, taken now."""
+    x, deployed = prepared(network, samples, scheme)
+    parts: dict[str, Callable[[], object]] = {
+        "gains": lambda: gains(deployed, x[:GAIN_IMAGES]),
+        "probe": lambda: probe(deployed, x),
+    }
+    parts |= {fault: partial(shares, network, deployed, x, fault) for fault in FAULTS}
+    seconds = {}
+    for name, part in parts.items():
+        began = time.process_time()
+        part()
+        seconds[name] = time.process_time() - began
+    return seconds
 
 
 def kept(path: Path, make: Callable[[str], Any]) -> list[Any]:
@@ -103,6 +126,19 @@ def described(
     return features, seconds
 
 
+def probed(network: Trained, samples: Dataset, scheme: str) -> dict[str, float]:
+    """What a probe of the trained network tells."""
+    x, deployed = prepared(network, samples, scheme)
+    return probe(deployed, x)
+
+
+def prepared(network: Trained, samples: Dataset, scheme: str) -> tuple[Tensor, Deployed]:
+    """The codes of the images that faults are measured on, and the trained network deployed."""
+    calibration = normal(samples, samples.train.x[:CALIBRATION])
+    deployed = quantize(network.model(), calibration, Scheme(scales=scheme))  # type: ignore[arg-type]
+    return deployed.encode(normal(samples, samples.validation.x[:IMAGES])), deployed
+
+
 def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
     """The other fields of `Measured`."""
     calibration = normal(samples, samples.train.x[:CALIBRATION])
@@ -116,9 +152,8 @@ def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
     ccr = {}
     for fault in FAULTS:
         began = time.perf_counter()
-        rng = generator(network.number, "resilience_prediction", network.space, fault)
-        shares = together(deployed, x, fault, rng) if fault in COPIES else alone(deployed, x, fault, rng)
-        ccr[fault] = (float(shares.mean()), float(shares[::2].mean()), float(shares[1::2].mean()))
+        found = shares(network, deployed, x, fault)
+        ccr[fault] = (float(found.mean()), float(found[::2].mean()), float(found[1::2].mean()))
         seconds[fault] = time.perf_counter() - began
     golden = classes(deployed, x, Injection(()))
     return {
@@ -131,6 +166,12 @@ def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
         "indices": topology.indices(network.design.architecture),
         "seconds": seconds,
     }
+
+
+def shares(network: Trained, deployed: Deployed, x: Tensor, fault: str) -> np.ndarray[Any, Any]:
+    """Classification change rates, of draws or of halves of them: an even number."""
+    rng = generator(network.number, "resilience_prediction", network.space, fault)
+    return together(deployed, x, fault, rng) if fault in COPIES else alone(deployed, x, fault, rng)
 
 
 def normalised(model: nn.Module, x: Tensor) -> None:

@@ -30,6 +30,8 @@ def made_up(count=30, noise=0.05):
                 trained = {when: {"g": float(rng.normal())} for when in ("start", "first")}
                 names = ("ccr_weights_0.001", "ccr_activations_0.001", "flip_activations", "flip_weights")
                 last = {"g": gain, **dict.fromkeys(names, gain)}
+                tried = ("ccr_activations_0.0003", "single_activations", "single_weights", names[0])
+                probe = {"h": gain + noise * float(rng.normal()), **dict.fromkeys(tried, gain)}
                 seconds = dict.fromkeys(("topology", "gains", *FAULTS), 1.0)
                 found.append(
                     Measured(
@@ -39,7 +41,7 @@ def made_up(count=30, noise=0.05):
                         accuracy=0.8,
                         float_accuracy=0.81,
                         ccr=dict.fromkeys(FAULTS, tuple(ccr)),
-                        features={"topology": known, **trained, "last": last},
+                        features={"topology": known, **trained, "last": last, "probe": probe},
                         indices={"asi": topology, "adcr": -topology},
                         seconds=seconds,
                     )
@@ -58,6 +60,11 @@ def test_what_features_tell_is_found(figures):
     assert figures["topology_median"] < figures["spearman_median"] - 0.2
     assert 0.1 < figures["index.asi_median"] == pytest.approx(-figures["index.adcr_median"])
     assert figures["estimate_median"] > 0.7
+    assert figures["tried_median"] > 0.7
+    assert figures["last_median"] > 0.9
+    assert figures["ridge_median"] > 0.8
+    for name in ("spearman", "last"):
+        assert figures[f"{name}_median_low"] < figures[f"{name}_median"] < figures[f"{name}_median_high"]
     assert 0.95 < figures["ceiling_median"] <= 1
     assert figures["learned.10"] < figures["learned.20"] + 0.1
     assert math.isnan(figures["learned.40"])
@@ -68,11 +75,22 @@ def test_keys(figures):
         for scheme in SCHEMES:
             for fault in FAULTS:
                 where = f"{space}.{scheme}.{fault}"
-                kinds = ("spearman", "topology", "start", "first", "ceiling", "estimate", "ccr", "index.asi")
+                kinds = (
+                    "spearman",
+                    "topology",
+                    "start",
+                    "first",
+                    "last",
+                    "ceiling",
+                    "estimate",
+                    "tried",
+                    "ridge",
+                )
+                kinds += ("ccr", "index.asi")
                 assert all(f"{kind}.{where}" in figures for kind in kinds)
     assert figures["networks.chain"] == 30
     assert figures["accuracy_lost.macro.real"] == pytest.approx(0.01)
-    assert figures["seconds.gains"] == 1.0
+    assert {"cpu.learn", "cpu.predict"} < set(figures)
     assert json.dumps(figures)
 
 
@@ -106,6 +124,7 @@ def test_from_genome_to_measurement(tmp_path, monkeypatch):
     sizes = {"train_size": 400, "validation_size": 100, "test_size": 10}
     monkeypatch.setattr(resilience_networks.fashion_mnist, "load", lambda **_: load(**sizes))
     monkeypatch.setattr(resilience_prediction, "LARGEST", 1.0)
+    monkeypatch.setattr(resilience_prediction, "TIMED", 1)
     known, dropped = resilience_prediction.gathered(1, tmp_path)
     assert dropped == {"chain": 0, "macro": 0}
     assert {(m.space, m.scheme) for m in known} == {(p, s) for p in ("chain", "macro") for s in SCHEMES}
@@ -114,7 +133,8 @@ def test_from_genome_to_measurement(tmp_path, monkeypatch):
         assert all(0 <= share <= 1 for shares in one.ccr.values() for share in shares)
         values = [v for row in one.features.values() for v in row.values()]
         assert all(math.isfinite(v) for v in values)
-        assert set(one.features) == {"topology", "start", "first", "last"}
+        assert set(one.features) == {"topology", "start", "first", "last", "probe"}
+    assert set(resilience_prediction.costs(tmp_path)) == {f"cpu.{p}" for p in ("gains", "probe", *FAULTS)}
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     again, _ = resilience_prediction.gathered(1, tmp_path)
     assert again == known
