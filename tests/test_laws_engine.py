@@ -40,12 +40,20 @@ FAULTS = {  # file: faults at a site
     "stuck_bit": lambda site: [StuckBit(0.05, at, site) for at in (0, 1)],
     "dead": lambda site: [Dead(0.2), Dead(0.3, "channels")],
 }
-SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
+SITES = ("weights", "biases", "activations", "accumulators", "inputs", "neurons")
 SHARE = {"one": 0, "few": 3, "many": 10**9}
 WAYS = {
     "quickest": {},
     "entries": {"_DENSE_MAC": 1e9, "_PACKED_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1, "_BLOCK": 1},
-    "rows": {"_ENTRY_SUM": 1e9, "_HIT_SUM": 1e9, "_ENTRY_MAXIMUM": 1e9, "_SPARSE": 0.0, "_BLOCK": 1},
+    "rows": {
+        "_ENTRY_SUM": 1e9,
+        "_REACHED_SUM": 1e9,
+        "_HIT_SUM": 1e9,
+        "_ENTRY_MAXIMUM": 1e9,
+        "_SPARSE": 0.0,
+        "_BLOCK": 1,
+    },
+    "apart": {"_APART": 1, "_BLOCK": 1},
     "entries of whole rows": {"_DENSE_MAC": 1e9, "_PACKED_MAC": 1e9, "_SPARSE": 0.0},
 }
 

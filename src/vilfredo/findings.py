@@ -54,8 +54,11 @@ def worst(arm: Arm, out: Outcome, most: int) -> list[tuple[Single, Worst]]:
 def _worst_of(arm: Arm, out: Outcome, where: Single, ccr: float, drop: float) -> tuple[Single, Worst]:
     hit = one(arm.network, out.plan.fault, where, arm.seed).hits[0]
     shape, codes = hits.place(arm.network, hit.step, hit.site)
-    before = after = None  # other numbers in each image, unless it is a weight
-    weight = arm.network.steps[hit.step].weight if hit.site == "weights" else None
+    before = after = None  # other numbers in each image, unless it is a weight or a bias
+    weight = None
+    if hit.site in ("weights", "biases"):
+        step = arm.network.steps[hit.step]
+        weight = step.weight if hit.site == "weights" else step.bias
     if weight is not None:
         value = np.array([float(weight.flatten()[where.index])])
         before, after = float(value[0]), float(hits.faulty(hit.fault, value, codes, hit.detail)[0])

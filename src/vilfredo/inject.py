@@ -42,7 +42,7 @@ from vilfredo.subject import Subject, words
 BATCH = 256  # images at a time, where they only run through the network
 BUDGET = 10_000  # single faults at most, if nobody says
 CHECKED = 100  # numbers whose every bit is tried, to see how far halving is to be trusted
-SITES = ("weights", "activations", "accumulators", "inputs", "neurons")
+SITES = ("weights", "biases", "activations", "accumulators", "inputs", "neurons")
 EVERYTHING = 1 << 62  # a budget that no population exceeds
 Form = Literal["whole", "float32", "float16", "bfloat16"]
 T = TypeVar("T")

@@ -218,10 +218,13 @@ class BatchProblem(Protocol):
     ) -> Sequence[Mapping[str, Value] | Failure]: ...
 
 
-Site = Literal["weights", "activations", "accumulators", "inputs", "thresholds", "delays", "neurons"]
-"""What a fault acts on: of any network its weights; of a network that multiplies and accumulates also what
-its layers store (`activations`), what they sum up (`accumulators`) and what it is given (`inputs`); of a
-spiking one `thresholds` and `delays`. `neurons` is an array of ones, where 0 comes to mean dead."""
+Site = Literal[
+    "weights", "biases", "activations", "accumulators", "inputs", "thresholds", "delays", "neurons"
+]
+"""What a fault acts on: of any network its weights; of a network that multiplies and accumulates also its
+`biases`, what its layers store (`activations`), what they sum up (`accumulators`) and what it is given
+(`inputs`); of a spiking one `thresholds` and `delays`. `neurons` is an array of ones, where 0 comes to mean
+dead."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -36,7 +36,7 @@ from vilfredo.campaign.log import Book, Key, Table
 from vilfredo.campaign.records import counted
 from vilfredo.campaign.sites import Single, Stratum, places, single, strata
 from vilfredo.nn.deployed import Deployed, Step, finished, run, sums
-from vilfredo.protocols import Fault
+from vilfredo.protocols import Fault, Site
 
 BATCH = 1024  # injections that run together
 IMAGES = 64  # from which the noise of faults is worked out
@@ -285,7 +285,13 @@ class _Trials:
 
 
 def _values(network: Deployed, x: Tensor, site: str) -> dict[int, NDArray[np.float64]]:
-    """The numbers of a site by step: (size,) of weights, else (n, size)."""
+    """The numbers of a site by step: (size,) of weights and biases, else (n, size)."""
+    if site == "biases":
+        return {
+            number: step.bias.double().numpy()
+            for number, step in enumerate(network.steps)
+            if step.bias is not None
+        }
     if site == "weights":
         return {
             number: step.weight.double().flatten().numpy()
@@ -424,8 +430,8 @@ def _candidates(
     for number in dict.fromkeys(s.step for s in population):
         mine = [n for n, s in enumerate(population) if s.step == number]
         push = np.stack([_pushes(population[n], fault, values[number], seed) for n in mine])
-        if fault.site == "weights":
-            gain = _gain(network.steps[number], _arriving(network.steps[number], known, x))
+        if fault.site in ("weights", "biases"):
+            gain = _gain(network.steps[number], _arriving(network.steps[number], known, x), fault.site)
             up = push.argmax(0), np.maximum(push.max(0), 0.0) ** 2 * gain
             down = push.argmin(0), np.minimum(push.min(0), 0.0) ** 2 * gain
             sides = [up, down]
@@ -467,12 +473,14 @@ def _pushes(stratum: Stratum, fault: Fault, values: NDArray[np.float64], seed: i
     return np.stack(rows).reshape(values.shape)
 
 
-def _gain(step: Step, arriving: list[Tensor]) -> NDArray[np.float64]:
-    """Of each weight (size,): the energy that a push of 1 brings into the sums, relative to theirs."""
+def _gain(step: Step, arriving: list[Tensor], site: Site) -> NDArray[np.float64]:
+    """Of each weight or bias (size,): what energy a push of 1 brings into the sums, relative to theirs."""
     assert step.weight is not None
     with torch.no_grad():
         total = sums(step, arriving).double()
     energy = float(total.var(0, correction=0).sum()) + 1e-9
+    if site == "biases":
+        return np.full(len(step.weight), math.prod(step.shape[1:]) / energy)
     inputs = (arriving[0].double() - step.zeros[0]).square()
     shape = tuple(step.weight.shape)
     square = (inputs.mean((0, 2, 3)) if len(shape) == 4 else inputs.mean(0)).numpy()

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vilfredo.campaign import spread
+from vilfredo.campaign.biases import added, as_weight, with_bias
 from vilfredo.campaign.changes import (
     TOGETHER,
     Change,
@@ -150,8 +151,8 @@ class Engine:
         last_hit = max((where for where, _ in hits), default=INPUT)
         for number in range(start, len(self.network.steps)):
             step = self.network.steps[number]
-            if number > last_hit and spread.heavy(self._golden, number, changes):
-                parts = spread.divided(self._golden, number, changes)
+            parts = spread.streams(self._golden, number, changes) if number > last_hit else []
+            if parts:
                 found = [self._onward(number, part, {}) for part in parts]
                 return spread.together(self._golden, self._last, [part for part in found if part is not None])
             change = self._computed(number, changes, hits)
@@ -161,10 +162,15 @@ class Engine:
         return changes[self._last]
 
     def _computed(self, number: int, changes: dict[int, Change | None], hits: Struck) -> Change | None:
-        """What changes of a step's output with its inputs' changes, faulty weights and accumulators."""
-        weights = self._weights(number, hits[number, "weights"]) if (number, "weights") in hits else None
+        """What changes of a step's output: its inputs change, weights, biases and accumulators are faulty."""
+        weights = biases = None
+        if (number, "weights") in hits:
+            weights = self._weights(self.network.steps[number], hits[number, "weights"])
+        if (number, "biases") in hits:
+            place(self.network, number, "biases")
+            biases = self._weights(as_weight(self.network.steps[number]), hits[number, "biases"])
         blows = self._blows(number, "accumulators", hits)
-        if not blows:
+        if not blows and biases is None:
             return spread.computed(self._golden, number, changes, weights)
         golden, step = self._golden, self.network.steps[number]
         assert step.accumulator is not None
@@ -173,26 +179,37 @@ class Engine:
         reached = [w.rows for w in (change, weights) if w is not None]
         busy = np.unique(np.concatenate(reached)) if reached else np.empty(0, np.int64)
         # Rows whose sums have changed before the accumulators are hit: whole.
-        both = np.intersect1d(busy, np.concatenate([blow.cell // size for blow in blows]))
+        hit = np.concatenate([np.empty(0, np.int64), *(blow.cell // size for blow in blows)])
+        both = np.intersect1d(busy, hit)
         parts: list[Change | None] = []
+        if biases is not None:
+            apart = np.full(len(biases.rows), golden.whole)
+            apart &= ~np.isin(biases.rows, busy) & ~np.isin(biases.rows, hit)
+            alone = _without_rows(biases, biases.rows[~apart])
+            if alone is not None:
+                parts.append(added(golden, number, alone))
+            both = np.union1d(both, biases.rows[~apart])
         if len(both):
-            total = self._sums(number, both, change, weights)
+            total = self._sums(number, both, change, weights, biases)
             flat = total.double().view(len(both), -1).numpy()
             mine = [_part(blow, np.isin(blow.cell // size, both)) for blow in blows]
 
             def there(cell: Ints) -> NDArray[np.float64]:
                 return flat[np.searchsorted(both, cell // size), cell % size]
 
-            cell, value = struck(mine, there, step.accumulator)
-            flat[np.searchsorted(both, cell // size), cell % size] = value
+            if mine:
+                cell, value = struck(mine, there, step.accumulator)
+                flat[np.searchsorted(both, cell // size), cell % size] = value
             exact = torch.from_numpy(flat).view(total.shape)
-            out = finished(step, exact if golden.whole else exact.to(total.dtype))
+            out = finished(step, exact if golden.whole else exact.to(golden.sums[number].dtype))
             parts.append(spread.difference(golden, number, both, out.to(golden.codes(number).dtype)))
             blows = [_part(blow, ~np.isin(blow.cell // size, both)) for blow in blows]
             others = {i: _without(c, both) for i, c in ((step.inputs[0], change),)}
             parts.append(spread.computed(golden, number, others, _without_rows(weights, both)))
         else:
             parts.append(spread.computed(golden, number, changes, weights))
+        if not blows:
+            return spread.together(golden, number, [part for part in parts if part is not None])
         sums_ = golden.sums[number].view(self.images, -1).numpy()
 
         def golden_sums(cell: Ints) -> NDArray[np.float64]:
@@ -208,7 +225,12 @@ class Engine:
         return spread.together(golden, number, [part for part in parts if part is not None])
 
     def _sums(
-        self, number: int, rows: Ints, change: Change | None, weights: spread.FaultyWeights | None
+        self,
+        number: int,
+        rows: Ints,
+        change: Change | None,
+        weights: spread.FaultyWeights | None,
+        biases: spread.FaultyWeights | None,
     ) -> Tensor:
         """Sums of whole rows, before `finish`."""
         golden, step = self._golden, self.network.steps[number]
@@ -218,16 +240,23 @@ class Engine:
             rows,
             golden.codes(step.inputs[0]),
         )
-        if weights is None:
+        if weights is None and biases is None:
             return sums(step, [x])
-        chosen = np.full(len(rows), -1)
-        mine = np.isin(weights.rows, rows)
-        chosen[np.searchsorted(rows, weights.rows[mine])] = weights.chosen[mine]
-        total = golden.sums[number].new_empty((len(rows), *golden.sums[number].shape[1:]))
-        for one in np.unique(chosen).tolist():
-            mask = torch.from_numpy(chosen == one)
-            faulty = step if one < 0 else spread.with_weight(step, weights, one)
-            total[mask] = sums(faulty, [x[mask]])
+        sets = np.full((2, len(rows)), -1)
+        for own, faulty in zip(sets, (weights, biases), strict=True):
+            if faulty is not None:
+                mine = np.isin(faulty.rows, rows)
+                own[np.searchsorted(rows, faulty.rows[mine])] = faulty.chosen[mine]
+        shape, kind = golden.sums[number].shape[1:], golden.sums[number].dtype
+        total = torch.empty((len(rows), *shape), dtype=kind if biases is None else torch.float64)
+        for pair in np.unique(sets, axis=1).T:
+            mask = torch.from_numpy((sets == pair[:, None]).all(0))
+            used = step
+            if weights is not None and pair[0] >= 0:
+                used = spread.with_weight(used, weights, int(pair[0]))
+            if biases is not None and pair[1] >= 0:
+                used = with_bias(used, biases, int(pair[1]))
+            total[mask] = sums(used, [x[mask]]).to(total.dtype)
         return total
 
     def _stored(
@@ -338,10 +367,9 @@ class Engine:
         if not inside:
             check(self.network, Injection((hit,)), self.images)
 
-    def _weights(self, number: int, mine: list[tuple[int, Hit]]) -> spread.FaultyWeights | None:
+    def _weights(self, step: Step, mine: list[tuple[int, Hit]]) -> spread.FaultyWeights | None:
         """The faulty weights of a step: a set for each injection and, of transient hits, for each image
         hit."""
-        step = self.network.steps[number]
         assert step.weight is not None
         assert step.weight_codes is not None
         size = step.weight.numel()

@@ -1,9 +1,9 @@
 """What a hit does to the array that it acts on: the part that the engine and the plain re-run share.
 
-Where several hits meet in one step they act in the order in which data flow: weights, then accumulators,
-then (after `finish`) the stored output's `activations` or, of the network's input, `inputs`, and last
-`neurons`; at one site in the order in which the injection lists them. A transient hit at a weight lasts for
-one image's inference.
+Where several hits meet in one step they act in the order in which data flow: weights and biases, then
+accumulators, then (after `finish`) the stored output's `activations` or, of the network's input, `inputs`,
+and last `neurons`; at one site in the order in which the injection lists them. A transient hit at a weight or
+bias lasts for one image's inference.
 
 After each fault the cell holds what hardware can hold (`held`). A faulty weight or activation may use the
 whole span of its bits, so −128 where trained weights of 8 bits go from −127 to 127, and a value below the
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from vilfredo import codes as cells
 from vilfredo.campaign.injection import INPUT, Hit, Injection
 from vilfredo.codes import Codes
-from vilfredo.nn.deployed import Deployed
+from vilfredo.nn.deployed import Deployed, Step
 from vilfredo.protocols import Fault, Site
 
 ALIVE = Codes(0, 1, 1)  # of the site "neurons": an array of ones
@@ -101,6 +101,8 @@ def place(network: Deployed, step: int, site: Site) -> tuple[tuple[int, ...], Co
     known = network.steps[step]
     if site == "weights" and known.weight is not None and known.weight_codes is not None:
         return tuple(known.weight.shape), known.weight_codes
+    if site == "biases" and known.bias is not None and known.op in ("conv", "dense"):
+        return tuple(known.bias.shape), bias_codes(known)
     if site == "activations":
         return known.shape, known.codes
     if site == "neurons":
@@ -110,6 +112,13 @@ def place(network: Deployed, step: int, site: Site) -> tuple[tuple[int, ...], Co
     raise ValueError(
         f"step {step} ({known.name or known.op}) has no {site}; give a step and a site that go together"
     )
+
+
+def bias_codes(step: Step) -> Codes:
+    """What a bias is held in: in whole numbers it is as wide as the accumulator to which it is added."""
+    codes = step.accumulator if step.codes.form == "whole" else step.weight_codes
+    assert codes is not None
+    return codes
 
 
 def check(network: Deployed, injection: Injection, images: int) -> None:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from vilfredo.campaign.hits import ALIVE, check, faulty
+from vilfredo.campaign.hits import ALIVE, bias_codes, check, faulty
 from vilfredo.campaign.injection import INPUT, Hit, Injection
 from vilfredo.codes import Codes
 from vilfredo.nn.deployed import Deployed, Step, finished, sums
@@ -30,7 +30,8 @@ def plain(network: Deployed, x: Tensor, injection: Injection) -> Tensor:
     known: list[Tensor] = []
     for number, step in enumerate(network.steps):
         arriving = [x if i == INPUT else known[i] for i in step.inputs]
-        total = _sums(step, arriving, _hits(injection, number, "weights"))
+        hits = [*_hits(injection, number, "weights"), *_hits(injection, number, "biases")]
+        total = _sums(step, arriving, hits)
         out = finished(step, total)
         struck = _hits(injection, number, "accumulators")
         if struck:
@@ -46,27 +47,38 @@ def _hits(injection: Injection, step: int, site: Site) -> list[Hit]:
 
 
 def _sums(step: Step, arriving: list[Tensor], hits: Sequence[Hit]) -> Tensor:
-    """What the step comes to with its faulty weight; with transient hits image by image."""
+    """What the step comes to with its faulty weight and bias; with transient hits image by image."""
     if all(hit.image is None for hit in hits):
-        return sums(_with_weight(step, hits, 0), arriving)
+        return sums(_faulty(step, hits, 0), arriving)
     images = range(len(arriving[0]))
-    each = [
-        sums(_with_weight(step, hits, image), [a[image : image + 1] for a in arriving]) for image in images
-    ]
+    each = [sums(_faulty(step, hits, image), [a[image : image + 1] for a in arriving]) for image in images]
     return torch.cat(each)
 
 
-def _with_weight(step: Step, hits: Sequence[Hit], image: int) -> Step:
-    if not hits:
-        return step
-    assert step.weight is not None
-    assert step.weight_codes is not None
-    cells = step.weight.double().flatten().numpy().copy()
+def _faulty(step: Step, hits: Sequence[Hit], image: int) -> Step:
+    """The step as it is in an image's inference. In whole numbers one with a faulty bias sums in float64, for
+    its sums may be longer than those that the step was made for."""
+    weights, biases = ([hit for hit in hits if hit.site == site] for site in ("weights", "biases"))
+    if weights:
+        assert step.weight is not None
+        assert step.weight_codes is not None
+        step = replace(step, weight=_cells(step.weight, step.weight_codes, weights, image))
+    if biases:
+        assert step.bias is not None
+        bias = _cells(step.bias.double(), bias_codes(step), biases, image)
+        whole = step.codes.form == "whole"
+        step = replace(step, bias=bias if whole else bias.to(step.bias.dtype))
+        step = replace(step, dtype=torch.float64, chunk=0) if whole else step
+    return step
+
+
+def _cells(array: Tensor, codes: Codes, hits: Sequence[Hit], image: int) -> Tensor:
+    cells = array.double().flatten().numpy().copy()
     for hit in hits:
         here = slice(None) if hit.image is None else hit.image == image
         index = hit.index[here]
-        cells[index] = faulty(hit.fault, cells[index], step.weight_codes, hit.detail[here])
-    return replace(step, weight=torch.from_numpy(cells).view(step.weight.shape).to(step.weight.dtype))
+        cells[index] = faulty(hit.fault, cells[index], codes, hit.detail[here])
+    return torch.from_numpy(cells).view(array.shape).to(array.dtype)
 
 
 def _stored(values: Tensor, injection: Injection, step: int, site: Site, codes: Codes, zero: float) -> Tensor:

@@ -5,7 +5,9 @@ one array, such as the sign bits of the weights of "features.0". Its single faul
 
 Arrays that can be hit, by `Fault.site`:
 
-* `weights`: those of convolutions and dense layers. Biases are no site: hardware adds them to accumulators.
+* `weights`: those of convolutions and dense layers.
+* `biases`: theirs, one for each output channel, which hardware adds to the accumulators. In whole numbers
+  they are as wide as these.
 * `activations`: what each step stores for the next one. What is the same numbers once more (`flatten`, `pad`,
   a `concat` that does not rescale) has none of its own.
 * `accumulators`: the sums of convolutions and dense layers, before they are rounded to activations.
@@ -130,7 +132,7 @@ def places(network: Deployed, site: Site, layers: Sequence[str] | None = None) -
 
 def sites(network: Deployed) -> tuple[Site, ...]:
     """The sites that this network has."""
-    kinds: tuple[Site, ...] = ("weights", "activations", "accumulators", "neurons")
+    kinds: tuple[Site, ...] = ("weights", "biases", "activations", "accumulators", "neurons")
     return (*(site for site in kinds if any(_has(step, site) for step in network.steps)), "inputs")
 
 
@@ -140,6 +142,8 @@ def _has(step: Step, site: Site) -> bool:
         return step.op not in ("flatten", "pad") and (step.op != "concat" or any(step.rescales))
     if site == "weights":
         return step.weight is not None and step.weight_codes is not None
+    if site == "biases":
+        return step.bias is not None and step.op in ("conv", "dense")
     if site == "accumulators" and step.accumulator is None:
         return False
     return site in ("accumulators", "neurons") and step.op in ("conv", "dense")

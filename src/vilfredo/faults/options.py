@@ -10,7 +10,7 @@ import numpy as np
 
 from vilfredo.codes import Codes, field
 
-NumberSite = Literal["weights", "activations", "accumulators", "inputs", "thresholds", "delays"]
+NumberSite = Literal["weights", "biases", "activations", "accumulators", "inputs", "thresholds", "delays"]
 """The sites that are numbers in cells or on wires: all but `neurons`."""
 
 BitName = Literal["any", "sign", "exponent", "mantissa", "magnitude"]
