@@ -190,6 +190,7 @@ def test_gains_of_the_weights_come_with_the_last_epoch() -> None:
     plain = list(problem(bits=8).train(Work(GENOME), 1, None, {}))
     found = [name for name in shots[-1].metrics if name.startswith(FEATURE)]
     assert any("gains.margin" in name for name in found)
+    assert any("probe.single_weights" in name for name in found)
     assert [{n: m for n, m in s.metrics.items() if n not in found} for s in shots] == [
         s.metrics for s in plain
     ]
