@@ -1,4 +1,4 @@
-"""The IDX format of MNIST and its relatives, plain or gzipped.
+"""The IDX format of MNIST and its relatives, plain or gzipped, and data sets of four such files.
 
 Layout (Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits"): two zero bytes, a
 type code, the number of dimensions, each size as a big-endian 32-bit integer, then the numbers, big-endian.
@@ -10,15 +10,40 @@ import gzip
 import math
 import struct
 import zlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vilfredo.data.dataset import DataError, Part
+from vilfredo.data.dataset import DataError, Dataset, Part, Sizes, make
+from vilfredo.data.download import Remote
+from vilfredo.data.locate import find
 
 TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+
+
+def published(
+    name: str,
+    files: Mapping[str, str],
+    publishers: Sequence[str],
+    path: str | Path | None,
+    sizes: Sizes,
+    **about: Any,
+) -> Dataset:
+    """The data set of four files: images and labels to train on, images and labels to test.
+
+    `files` are names and SHA-256 digests, `publishers` the folders on the web that have them, `path` is
+    one of the user's. `about` goes to `dataset.make`. Raises `DataError` as `find`, `images` and `make` do.
+    """
+    found = [
+        find(name, (file, file.removesuffix(".gz")), Remote(file, urls, digest), path)
+        for file, digest in files.items()
+        for urls in [tuple(f"{publisher}/{file}" for publisher in publishers)]
+    ]
+    train, test = images(found[0], found[1]), images(found[2], found[3])
+    return make(name, train, test, sizes, **about, where=str(found[0].parent))
 
 
 def read(path: Path) -> NDArray[Any]:

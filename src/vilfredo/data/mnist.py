@@ -10,9 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from vilfredo.data import idx
-from vilfredo.data.dataset import Dataset, Sizes, make
-from vilfredo.data.download import Remote
-from vilfredo.data.locate import find
+from vilfredo.data.dataset import Dataset, Sizes
 
 SOURCE = (
     "MNIST, Y. LeCun, L. Bottou, Y. Bengio and P. Haffner, Proceedings of the IEEE 86(11), 1998, CC BY-SA 3.0"
@@ -42,18 +40,6 @@ def load(
     Validation comes out of the training images: a tenth, yet at most half of `train_size`.
     Raises `DataError` if the files are missing and cannot be downloaded, damaged, or too small.
     """
-    files = [
-        find("mnist", (file, file.removesuffix(".gz")), Remote(file, urls, digest), path)
-        for file, digest in FILES.items()
-        for urls in [tuple(f"{publisher}/{file}" for publisher in PUBLISHERS)]
-    ]
-    return make(
-        "mnist",
-        idx.images(files[0], files[1]),
-        idx.images(files[2], files[3]),
-        Sizes(train_size, validation_size, test_size, seed),
-        classes=tuple("0123456789"),
-        augment="shift",
-        source=SOURCE,
-        where=str(files[0].parent),
-    )
+    sizes = Sizes(train_size, validation_size, test_size, seed)
+    about = {"classes": tuple("0123456789"), "augment": "shift", "source": SOURCE}
+    return idx.published("mnist", FILES, PUBLISHERS, path, sizes, **about)
