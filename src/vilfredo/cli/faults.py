@@ -68,7 +68,7 @@ EVERY = 10.0  # seconds between two lines on the same part, without a live view
     help="bit_flip, stuck_bit, burst, stuck, gaussian, lognormal, dead. May be given several times.",
 )
 @click.option(
-    "--site", metavar="SITE,…", help="weights, activations, accumulators, inputs.  [default: weights]"
+    "--site", metavar="SITE,…", help="weights, biases, activations, accumulators, inputs.  [default: weights]"
 )
 @click.option("--layers", metavar="A,B,…", help="Only faults in these layers.")
 @click.option("--ber", metavar="RATE,…", multiple=True, help="Many faults at once: each bit with this rate.")
