@@ -15,7 +15,7 @@ from vilfredo.nn.inherit import inherit, settle
 from vilfredo.nn.train import checkpoint
 from vilfredo.spaces.morph import EXACT, Morph
 
-IMAGES = Morph(blocks=(1, 4), filters=(2, 3, 4, 6, 8), kernels=(1, 3, 5)).bind((2, 8, 6), 3)
+IMAGES = Morph(flatten=False, blocks=(1, 4), filters=(2, 3, 4, 6, 8), kernels=(1, 3, 5)).bind((2, 8, 6), 3)
 DENSE = replace(IMAGES, blocks=(1, 2), dense=(1, 2), units=(3, 5, 8, 12))
 FLATTENED = replace(DENSE, flatten=True, filters=(1, 2, 3), dense=(0, 1), units=(4, 12, 24, 100, 200))
 TABLES = Morph(blocks=(1, 4), units=(2, 3, 4, 6, 8)).bind((5,), 2)
@@ -145,7 +145,7 @@ def conv(id, source, filters, kernel=3):
     return gene(id, "conv", source, filters=filters, kernel=kernel, stride=1)
 
 
-PLAIN = Morph(tune=False).bind((2, 8, 6), 3)
+PLAIN = Morph(tune=False, flatten=False).bind((2, 8, 6), 3)
 BLOCKS = {
     "layers": [
         conv(1, 0, 6), gene(2, "batch_norm", 1), gene(3, "relu", 2),

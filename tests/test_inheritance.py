@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from vilfredo.spaces.chain import Chain
 from vilfredo.spaces.morph import Morph
 
 DIGITS = digits.load(train_size=600)
-SPACE = Morph(tune=False, filters=(8, 12, 16))
+SPACE = Morph(tune=False, flatten=False, filters=(8, 12, 16))
 PROBLEM = Supervised(DIGITS, SPACE, ["error"], epochs=4, lr=0.005, batch_size=32)
 BLOCKS = {
     "layers": [
@@ -53,7 +54,7 @@ def finish(
 
 
 def child_by(op: str) -> dict[str, Any]:
-    space = Morph(tune=False, filters=(8, 12, 16), morphisms=(op,)).bind((1, 8, 8), 10)
+    space = replace(SPACE, morphisms=(op,)).bind((1, 8, 8), 10)
     return dict(space.mutate(BLOCKS, np.random.default_rng(2)))
 
 

@@ -52,7 +52,7 @@ EXAMPLES = {
         "untuned, tiny images": Morph(tune=False, blocks=(2, 4)).bind((2, 1, 5), 2),
         "table": Morph().bind((13,), 1),
         "wide dense layers": Morph(dense=(1, 3), units=(16, 64, 256, 1024)).bind((1, 8, 8), 10),
-        "flattened": Morph(flatten=True, dense=(0, 2), filters=(1, 2, 3), tune=False).bind((2, 6, 5), 3),
+        "pooled": Morph(flatten=False, dense=(0, 2), filters=(1, 2, 3), tune=False).bind((2, 6, 5), 3),
     },
     "parameters": {
         "conditional": from_mapping(

@@ -17,7 +17,7 @@ from vilfredo.objectives.candidate import Candidate
 from vilfredo.protocols import Foreseeing, Impossible
 from vilfredo.spaces.morph import APPROXIMATE, EXACT, Morph
 
-SPACE = Morph(tune=False, filters=(2, 4, 8, 16), kernels=(3,)).bind((3, 8, 8), 5)
+SPACE = Morph(tune=False, flatten=False, filters=(2, 4, 8, 16), kernels=(3,)).bind((3, 8, 8), 5)
 
 
 def gene(id: int, op: str, *inputs: int, **settings: Any) -> dict[str, Any]:
@@ -110,6 +110,8 @@ def test_flattening_in_place_of_pooling() -> None:
     assert widths == {8} or widths == {4, 16}
     deeper = [child("deepen", BLOCKS, seed, space) for seed in range(20)]
     assert {g["units"] for made in deeper for g in made["layers"] if "units" in g} == {512}
+    narrow = [child("deepen", BLOCKS, seed, replace(space, units=(8, 256))) for seed in range(20)]
+    assert not any(g["op"] == "dense" for made in narrow for g in made["layers"])  # 512 would be too wide
     rng = np.random.default_rng(0)
     with_dense = replace(space, dense=(2, 2), units=(8, 32)).sample(rng)
     assert [g["op"] for g in with_dense["layers"][-7:]][0::3] == ["flatten", "relu", "relu"]

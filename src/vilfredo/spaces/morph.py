@@ -47,9 +47,9 @@ class Morph:
     `inputs` (ids before it; 0 is the network's input) and `filters`, `units`, `kernel`, `stride`, `bits`,
     as the operation needs. Kernels are odd but for pools; images keep their size but for strides. `born` says
     how a layer begins in the first network that has it: "identity" or "zero". The last gene is the output,
-    followed by global pooling (`flatten`: by flattening) if it is an image, and by a dense layer. Where dense
-    layers come before the last, pooling or flattening is a gene, too; its id is -1. What does not reach the
-    output is left out.
+    followed by flattening (without `flatten`: global pooling) if it is an image, and by a dense layer. Where
+    dense layers come before the last, flattening or pooling is a gene, too; its id is -1. What does not reach
+    the output is left out.
 
     Fields: `input` (channels, height, width) or (features,), and `outputs`, set by `bind`; how many blocks
     a starting network has, how many `dense` ones after them (of images), and the rest as in
@@ -67,7 +67,7 @@ class Morph:
     filters: tuple[int, ...] = (4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
     units: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 512)
     kernels: tuple[int, ...] = (1, 3, 5)
-    flatten: bool = False
+    flatten: bool = True
     morphisms: tuple[str, ...] = EXACT + APPROXIMATE
     max_macs: int = 30_000_000
     max_parameters: int = 5_000_000

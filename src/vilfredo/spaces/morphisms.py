@@ -96,13 +96,14 @@ def _never_negative(layers: Draft) -> set[int]:
 
 def _deepen(space: Morph, layers: Draft, rng: Rng) -> list[int] | None:
     """After a layer that gives nothing negative: identity, batch norm, ReLU. Of features, also where no dense
-    layer has been before."""
+    layer has been before, unless it would be wider than any of `units`."""
     shapes = _shapes(space, layers)
     positive = _never_negative(layers)
     if len(shapes[layers[-1]["id"]]) == 3 and layers[-1]["id"] in positive:
         positive.add(FEATURES)
     places = [name for name in (*(g["id"] for g in layers), FEATURES) if name in positive]
-    places = list(dict.fromkeys(places))
+    wide = {name for name in places if len(shapes[name]) == 1 and shapes[name][0] > max(space.units)}
+    places = [name for name in dict.fromkeys(places) if name not in wide]
     if not places:
         return None
     after = places[int(rng.integers(len(places)))]
