@@ -259,16 +259,15 @@ class Study:
         """The trained model of a trial, from its artifact: a `torch.nn.Module`. A spiking network is its
         genome and needs none (see `spiking`).
 
-        Raises `ValueError` if the trial left none or it has been removed to keep the quota.
+        Raises `ValueError` if the trial left none, or it is gone, removed or not copied with the store.
         """
         known = self.run.trial(trial) if isinstance(trial, int) else trial
         if self.run.description.get("kind") == "spiking":
             return self.spiking(known)
         if known.artifact is None or not Path(known.artifact.path).exists():
-            raise ValueError(
-                f"trial {known.number} of run {self.run.id} has no stored weights"
-                + ("; they were removed to keep the quota" if known.artifact else "")
-            )
+            where = known.artifact.path if known.artifact else ""
+            gone = f": {where} is gone, to keep the quota, or was not copied with the store" if where else ""
+            raise ValueError(f"trial {known.number} of run {self.run.id} has no stored weights{gone}")
         weights, epochs = artifacts.read(known.artifact)
         problem = self.parts.problem
         upto = epochs[-1].index if epochs else None
