@@ -67,11 +67,11 @@ def measured(train_size: int, faults: int, rounds: int, workers: Sequence[int]) 
             if number > 1:
                 figures["start_seconds"] += [spent(p) for p in crew()]
             for seed in range(rounds):
-                here, others = psutil.Process(), crew()
-                before = time.perf_counter(), spent(here), sum(map(spent, others))
+                others = crew()
+                before = time.perf_counter(), time.process_time(), sum(map(spent, others))
                 found.setdefault(number, []).append(finish(there, labels, campaign(seed)))
                 wall = time.perf_counter() - before[0]
-                mine, theirs = spent(here) - before[1], sum(map(spent, others)) - before[2]
+                mine, theirs = time.process_time() - before[1], sum(map(spent, others)) - before[2]
                 figures[f"rate.{number}"].append(faults / wall)
                 figures[f"cpu.{number}"].append((mine + theirs) / faults * 1e3)
                 figures[f"busy.{number}"].append((mine + theirs) / wall)
