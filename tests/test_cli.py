@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -304,6 +305,8 @@ def test_ctrl_c_while_the_report_is_written(folder, monkeypatch):
     assert result.exit_code == INTERRUPTED
     assert result.stderr == "Stopped; the search is finished. Its report: vilfredo report 1\n"
     assert done("report", "1") == "vilfredo-1.html\n"
+    shutil.copy("vilfredo.db", "another.db")
+    assert done("report", "1", "--store", "another.db") == "another-1.html\n"
 
 
 def test_ctrl_c_in_a_command_that_reads(searched, monkeypatch):

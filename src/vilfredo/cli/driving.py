@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from vilfredo.cli.options import place_of, trial_place_of
+from vilfredo.cli.options import page_of, place_of, trial_place_of
 from vilfredo.cli.outcome import noun, show_outcome
 from vilfredo.cli.printing import console, shown, write
 from vilfredo.cli.stopping import INTERRUPTED, Stop
@@ -47,7 +47,7 @@ def conclude(study: Study, report: str | None, plain: bool, stop: Stop) -> None:
     run = study.run
     stop.searching, stop.finished = False, run.status == "finished"
     show_outcome(study, plain)
-    path = report or f"vilfredo-{run.id}.html"
+    path = report or page_of(study)
     write(path, study.report())
     click.echo(f"Report: {shown(path)}")
     for note in (notes := study.notes())[:NOTES]:

@@ -56,6 +56,11 @@ def opened(store: str, run: str | None) -> Study:
     return Study.open(store, run, readonly=True)
 
 
+def page_of(study: Study) -> str:
+    """What a run's page is called if nobody says: after its store, for there may be others in the folder."""
+    return f"{study.store.path.stem}-{study.run.id}.html"
+
+
 def place_of(study: Study) -> str:
     """The option that leads to the study's store, where that is not the default."""
     path = study.store.path

@@ -13,7 +13,7 @@ from vilfredo.cli.stopping import interruptible
 @click.argument("run", required=False)
 @store_option
 @click.option("--budget", metavar="BUDGET", help="A new budget, counted from the run's very beginning.")
-@output_option("--report", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@output_option("--report", help="Where the report goes.  [default: STORE-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def resume(run: str | None, store: str, budget: str | None, report: str | None, plain: bool) -> None:
     """Go on with RUN (the newest, if not given).

@@ -31,7 +31,7 @@ from vilfredo.cli.stopping import interruptible
 @click.option("--start", metavar="STORE[:RUN]", help="Begin with the front of an earlier run.")
 @click.option("--store", metavar="PATH", envvar="VILFREDO_STORE", help="The file that keeps the runs.")
 @click.option("--dry-run", is_flag=True, help="Say what would be searched; train and write nothing.")
-@output_option("--report", help="Where the report goes.  [default: vilfredo-RUN.html]")
+@output_option("--report", help="Where the report goes.  [default: STORE-RUN.html]")
 @click.option("--plain", is_flag=True, help="Plain lines instead of the live view.")
 def search(
     spec: str,
