@@ -47,7 +47,6 @@ WAYS = {
     "entries": {"_DENSE_MAC": 1e9, "_PACKED_MAC": 1e9, "_SPARSE": 1.0, "_BUFFER": 1, "_BLOCK": 1},
     "rows": {
         "_ENTRY_SUM": 1e9,
-        "_REACHED_SUM": 1e9,
         "_HIT_SUM": 1e9,
         "_ENTRY_MAXIMUM": 1e9,
         "_SPARSE": 0.0,

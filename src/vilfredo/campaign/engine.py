@@ -124,7 +124,8 @@ class Engine:
             each = self.images * self._widest[max(first[order[start]], INPUT) + 1] * 4
             room = (self.memory // 4, min(self.memory // 4, _STAY * 4), 0)[kind[order[start]]]
             places = order[start : start + min(max(room // each, 1), TOGETHER)]
-            places = [i for i in places if kind[i] == kind[places[0]]]
+            # Rows that start together differ alike; else whole ones and entries would have to be joined.
+            places = [i for i in places if (kind[i], first[i]) == (kind[places[0]], first[places[0]])]
             with torch.no_grad():
                 change = self._changed([injections[i] for i in places])
                 if change is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -148,19 +149,19 @@ class Linear:
         return down, up
 
     @cached_property
-    def pixels(self) -> tuple[kernels.Shorts, kernels.Shorts]:
-        """The same, flat (n, groups · P, width)."""
+    def pixels(self) -> tuple[kernels.Shorts, kernels.Shorts, kernels.Floats, kernels.Floats]:
+        """The same, and sums and codes, flat (n, groups · P, width)."""
         n, filters, pixels = self.sums.shape
         groups = self.geometry.groups
 
-        def turned(t: kernels.Shorts) -> kernels.Shorts:
-            grouped = t[: self.sums.size].reshape(n, groups, filters // groups, pixels)
-            wide = np.zeros((n, groups, pixels, self.width), np.int16)
+        def turned(t: NDArray[Any]) -> NDArray[Any]:
+            grouped = t.reshape(-1)[: self.sums.size].reshape(n, groups, filters // groups, pixels)
+            wide = np.zeros((n, groups, pixels, self.width), t.dtype)
             wide[..., : filters // groups] = grouped.swapaxes(2, 3)
             return wide.reshape(-1)
 
         down, up = self.planes
-        return turned(down), turned(up)
+        return turned(down), turned(up), turned(self.sums), turned(self.codes)
 
     @cached_property
     def weight(self) -> kernels.Floats:

@@ -150,8 +150,8 @@ def spread(
     """What entries (position, `delta`) of the input change of the output, and what faulty weights do.
 
     Channels of a group lie beside each other, `width` of them, a multiple of 16, or else O / groups:
-    `weight` is (C, places in the kernel, width), `down` and `up` (n, groups · P, width), all of them flat.
-    `sums` and `codes` (n, O, P) are the golden ones. `chosen` (r,) is each row's set of hits or −1; `x` (n,
+    `weight` is (C, places in the kernel, width), `down`, `up` and the golden `sums` and `codes` (n, groups ·
+    P, width), all of them flat. `chosen` (r,) is each row's set of hits or −1; `x` (n,
     C, H, W) are the input's golden codes less their zero point. `total` (groups · P · width) and `mark` are
     zero before and after.
     """
@@ -237,21 +237,21 @@ def spread(
                     while mask:
                         filter_ = channel + o + first(mask)
                         mask &= mask - 1
-                        sum_ = float(sums[i, filter_, p]) + total[q * width + filter_ - channel]
-                        value = code(finish, sum_, filter_)
+                        lane = filter_ - channel
+                        value = code(finish, float(sums[here + lane]) + total[q * width + lane], filter_)
                         out_code[done] = value
                         out_index[done] = filter_ * pixels + p
-                        done += value != codes[i, filter_, p]
+                        done += value != codes[here + lane]
                     clear(total, q * width + o)
             else:
                 for o in range(width):
                     there = total[q * width + o]
                     if there < down[here + o] or there > up[here + o]:
                         filter_ = channel + o
-                        value = code(finish, float(sums[i, filter_, p]) + there, filter_)
+                        value = code(finish, float(sums[here + o]) + there, filter_)
                         out_code[done] = value
                         out_index[done] = filter_ * pixels + p
-                        done += value != codes[i, filter_, p]
+                        done += value != codes[here + o]
                     total[q * width + o] = 0
         out_start[r + 1] = done
     return len(image)

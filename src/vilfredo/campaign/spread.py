@@ -7,8 +7,10 @@ most one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +36,12 @@ from vilfredo.nn.deployed import Step, finished, multiplied, sums
 
 # Nanoseconds on one core, as measured; what they decide is which of two ways is taken, not what comes out.
 _DENSE_MAC, _DENSE_SUM = 0.02, 3.0
-_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.35, 1.5, 0.8, 20.0
+_ENTRY_MAC, _ENTRY_SUM, _HIT_SUM, _ENTRY_MAXIMUM = 0.35, 1.5, 0.8, 25.0
 _SCATTERED_SUM = 3.0
-_PACKED_MAC, _PACKED_SUM, _PACKED_MAXIMUM = 0.004, 0.4, 0.1
+_PACKED_ROW, _PACKED_MAC, _PACKED_SUM, _PACKED_MAXIMUM = 500.0, 0.0028, 0.35, 0.1
 _BLOCK = 1 << 22  # bytes of whole rows that are computed at a time: they stay in the caches
 _BUFFER = 1 << 20  # entries that a kernel writes at a time
+_APART = 256  # rows that are worth a way of their own
 _SPARSE = 0.03  # share of codes that differ up to which they are kept one by one
 
 
@@ -69,47 +72,68 @@ def computed(
     first = arriving[0]
     if step.op == "flatten" and first is not None and isinstance(first.codes, Bytes):
         return Change(first.rows, replace(first.codes, shape=step.shape))
-    if step.op == "max_pool" and first is not None and isinstance(first.codes, Entries) and _quick(golden):
-        size = golden.flat(step.inputs[0]).shape[1] * len(first.rows)
-        each = _PACKED_MAXIMUM if _in_bytes(golden, number) else _DENSE_SUM
-        if len(first.codes.index) * _ENTRY_MAXIMUM < size * each:
+    pooling = step.op == "max_pool" and first is not None and isinstance(first.codes, Entries)
+    if pooling and first is not None and _quick(golden):
+        assert isinstance(first.codes, Entries)
+        if len(first.codes.index) * _ENTRY_MAXIMUM < len(first.rows) * _pooling_time(golden, number):
             return _maxima(golden, number, first)
     linear = golden.linear(number)
     if weights is not None:
         return _with_weights(golden, number, linear, arriving, weights)
     rows = _rows(arriving)
-    if linear is not None and _few(linear, _layer(golden, number), arriving, len(rows)):
+    if linear is not None and _few(golden, number, linear, arriving, len(rows)):
         return _spread(golden, number, linear, rows, arriving, np.full(len(rows), -1), None)
     return dense(golden, number, rows, arriving)
 
 
-def heavy(golden: Golden, number: int, changes: Mapping[int, Change | None]) -> bool:
-    """Whether a step computes more whole rows than stay in the caches."""
-    change = changes[golden.network.steps[number].inputs[0]]
-    linear = golden.linear(number)
-    return (
-        change is not None
-        and linear is not None
-        and len(change.rows) > _rows_at_once(golden, number)
-        and not _few(linear, _layer(golden, number), [change], len(change.rows))
-    )
-
-
-def divided(
+def streams(
     golden: Golden, number: int, changes: Mapping[int, Change | None]
-) -> Iterator[dict[int, Change | None]]:
-    """The changes of some rows after the other."""
-    rows = _rows([change for change in changes.values() if change is not None])
+) -> list[dict[int, Change | None]]:
+    """The changes that a step gets, in parts that had better go through the rest of the network one after the
+    other; nothing if they go together. Rows of which it computes few sums go apart from those that it
+    computes anew, and of these so many together as stay in the caches."""
+    step = golden.network.steps[number]
+    change = changes[step.inputs[0]]
+    if change is None or len(step.inputs) > 1:
+        return []
+    light = _light(golden, number, change)
+    if light is None:
+        return []
     size = _rows_at_once(golden, number)
-    for begin in range(0, len(rows), size):
-        mine = rows[begin : begin + size]
-        yield {
-            i: None if change is None else _nonempty(between(change, mine)) for i, change in changes.items()
-        }
+    some, rest = int(light.sum()), int((~light).sum())
+    if min(some, rest) < _APART:
+        if rest <= some or len(light) <= size:
+            return []
+        light = np.zeros(len(light), np.bool_)
+    rows = _rows([change for change in changes.values() if change is not None])
+    heavy = change.rows[~light]
+    others = np.setdiff1d(rows, heavy, assume_unique=True)
+    groups = [others] if len(others) else []
+    groups += [heavy[i : i + size] for i in range(0, len(heavy), size)]
+    return [{i: _only(c, mine) for i, c in changes.items()} for mine in groups]
 
 
-def _nonempty(change: Change) -> Change | None:
-    return change if len(change.rows) else None
+def _only(change: Change | None, rows: Ints) -> Change | None:
+    """Its part in these rows."""
+    if change is None:
+        return None
+    mask = np.isin(change.rows, rows, assume_unique=True)
+    return at_rows(change, mask) if mask.any() else None
+
+
+def _light(golden: Golden, number: int, change: Change) -> NDArray[np.bool_] | None:
+    """Of which rows a step goes by entries, if each is taken for itself; None: of all or none."""
+    linear = golden.linear(number)
+    pooling = golden.network.steps[number].op == "max_pool" and _quick(golden)
+    if linear is None and not pooling:
+        return None
+    if not isinstance(change.codes, Entries):
+        return np.zeros(len(change.rows), np.bool_)
+    entries = np.diff(change.codes.start)
+    if linear is None:
+        return entries * _ENTRY_MAXIMUM < _pooling_time(golden, number)
+    layer = _layer(golden, number)
+    return _entries_time(linear, layer, entries) < _whole_time(linear, layer)
 
 
 def _rows_at_once(golden: Golden, number: int) -> int:
@@ -152,12 +176,6 @@ def _in_bytes(golden: Golden, number: int) -> bool:
             number
         )
     return golden.packed(number) is not None
-
-
-def _packed_time(layer: packed.Packed) -> float:
-    """Nanoseconds for a row."""
-    g = layer.geometry
-    return layer.macs * _PACKED_MAC + g.filters * g.out_height * g.out_width * _PACKED_SUM
 
 
 def _with_set(step: Step, layer: packed.Packed, weights: FaultyWeights, number: int) -> packed.Packed:
@@ -358,13 +376,23 @@ _MAPPED: dict[str, Callable[[Golden, int, int, Change], Change | None]] = {
 # Compiled ways. A kernel fills a buffer; what is in it is taken out, and it goes on.
 
 
+_kept = threading.local()  # pages that are new each time cost more than what is written to them
+
+
+def _buffers(size: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Two arrays of this size, this thread's until it asks again."""
+    if getattr(_kept, "size", 0) < size:
+        _kept.size, _kept.arrays = size, (np.empty(size, np.int32), np.empty(size, np.float32))
+    index, code = _kept.arrays
+    return index[:size], code[:size]
+
+
 def _filled(
     rows: Ints, most: int, kernel: Callable[[int, Ints, NDArray[np.int32], NDArray[np.float32]], int]
 ) -> Change | None:
     """The change of these rows that a kernel (first row, start, index, code) → rows done writes piece by
     piece; `most`: entries that one row can have."""
-    size = max(most, _BUFFER)
-    index, code = np.empty(size, np.int32), np.empty(size, np.float32)
+    index, code = _buffers(max(most, _BUFFER))
     start = np.zeros(len(rows) + 1, np.int64)
     pieces: list[tuple[NDArray[np.int32], NDArray[np.float32]]] = []
     counts = np.zeros(len(rows), np.int64)
@@ -416,8 +444,9 @@ def _maxima(golden: Golden, number: int, change: Change) -> Change | None:
 
 
 def _few(
+    golden: Golden,
+    number: int,
     linear: Linear,
-    layer: packed.Packed | None,
     arriving: Sequence[Change | None],
     rows: int,
     hits: float = 0,
@@ -430,17 +459,38 @@ def _few(
         if not isinstance(change.codes, Entries):
             return False
         entries += len(change.codes.index)
+    layer = _layer(golden, number)
     g = linear.geometry
-    places = g.kernel_height * g.kernel_width
-    outputs = g.filters * g.out_height * g.out_width
-    macs = outputs * places * g.channels // g.groups
-    each = entries / rows * places * (g.filters // g.groups + 8)
-    each *= _ENTRY_MAC
-    each += hits * g.out_height * g.out_width * _SCATTERED_SUM
+    scattered = hits * g.out_height * g.out_width * _SCATTERED_SUM
+    time = _entries_time(linear, layer, np.array([entries / rows]))[0] + scattered
+    return bool(time < _whole_time(linear, layer))
+
+
+def _entries_time(linear: Linear, layer: packed.Packed | None, entries: NDArray[Any]) -> NDArray[np.float64]:
+    """Nanoseconds for rows with so many entries each, by these."""
+    g = linear.geometry
+    places, pixels = g.kernel_height * g.kernel_width, g.out_height * g.out_width
+    time: NDArray[np.float64] = entries * places * (g.filters // g.groups + 8) * _ENTRY_MAC
+    if layer is None:
+        return time + g.filters * pixels * _ENTRY_SUM
+    time += np.minimum(entries * places, pixels) * g.filters * _ENTRY_SUM
+    return time
+
+
+def _whole_time(linear: Linear, layer: packed.Packed | None) -> float:
+    """Nanoseconds for a whole row."""
+    g = linear.geometry
+    sums_ = g.filters * g.out_height * g.out_width
     if layer is not None:
-        reached = min(entries / rows * places, g.out_height * g.out_width) * g.filters
-        return each + reached * _ENTRY_SUM < _packed_time(layer)
-    return each + outputs * _ENTRY_SUM < macs * _DENSE_MAC + outputs * _DENSE_SUM
+        return float(_PACKED_ROW + layer.macs * _PACKED_MAC + sums_ * _PACKED_SUM)
+    macs = sums_ * g.kernel_height * g.kernel_width * g.channels // g.groups
+    return float(macs * _DENSE_MAC + sums_ * _DENSE_SUM)
+
+
+def _pooling_time(golden: Golden, number: int) -> float:
+    """Nanoseconds for a whole row of a `max_pool`."""
+    size = golden.flat(golden.network.steps[number].inputs[0]).shape[1]
+    return float(size * (_PACKED_MAXIMUM if _in_bytes(golden, number) else _DENSE_SUM))
 
 
 def _spread(
@@ -473,7 +523,7 @@ def _spread(
         start = np.searchsorted(row[order], np.arange(len(rows) + 1))
         index = np.concatenate([e.index for _, e, _, _ in parts])[order]
         delta = np.concatenate([d for *_, d in parts])[order]
-    down, up = linear.pixels
+    down, up, golden_sums, golden_codes = linear.pixels
     image = rows // TOGETHER
     shape = (len(golden.x), g.channels, g.height, g.width)
     x = golden.centred(step.inputs[0], step.zeros[0]).reshape(shape)
@@ -500,8 +550,8 @@ def _spread(
             linear.weight,
             down,
             up,
-            linear.sums,
-            linear.codes,
+            golden_sums,
+            golden_codes,
             linear.finish,
             total,
             mark,
@@ -545,11 +595,10 @@ def _with_weights(
         assert change is not None
         theirs = at_rows(change, ~spared)
         hits = len(weights.index) / (int(weights.set[-1]) + 1)
-        layer = _layer(golden, number)
         if (
             faulty is not None
             and linear is not None
-            and _few(linear, layer, [theirs], len(theirs.rows), hits)
+            and _few(golden, number, linear, [theirs], len(theirs.rows), hits)
         ):
             parts.append(_spread(golden, number, linear, both.rows, [theirs], both.chosen, faulty))
         else:
@@ -577,11 +626,9 @@ def _fits(golden: Golden, number: int, linear: Linear, weights: FaultyWeights) -
     row, column = np.divmod(place, g.kernel_width)
     key = weights.set * g.filters + filter_
     first = np.flatnonzero(np.diff(key, prepend=-1))
-    outputs = g.filters * g.out_height * g.out_width
     pixels = g.out_height * g.out_width
     each = (len(key) + len(first)) / max(sets, 1) * pixels * _HIT_SUM
-    layer = _layer(golden, number)
-    if each > (outputs * (fan_in * _DENSE_MAC + _DENSE_SUM) if layer is None else _packed_time(layer)):
+    if each > _whole_time(linear, _layer(golden, number)):
         return None
     longest = np.add.reduceat(np.abs(change), first).max(initial=0) if len(first) else 0
     top = 2 * longest * extent(golden.stored(step.inputs[0]))
