@@ -8,9 +8,12 @@ followed and is refused. What was noted is computed again and compared with what
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -192,7 +195,7 @@ class _Follow(TorchFunctionMode):
         if name in _READS:
             raise Untraceable(
                 f"{self.where() or 'the model'} looks at its data while it runs (control flow or a number "
-                "made of a tensor), so it has no fixed graph; replace that by layers"
+                f"made of a tensor{_line()}), so it has no fixed graph; replace that by layers"
             )
         given = without_storage(name, func, args, kwargs) if arriving[0].is_meta else None
         if given is None:
@@ -264,6 +267,18 @@ _READS = frozenset(
 
 
 # -- from nodes to an architecture --------------------------------------------------------------------
+
+
+def _line() -> str:
+    """Which line of the model's own code is at work: ", in net.py, line 12"; "" if it has none."""
+    ours, torchs = Path(__file__).parent, Path(torch.__file__).parent
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        file = Path(frame.f_code.co_filename)
+        if file.is_file() and ours not in file.parents and torchs not in file.parents:
+            return f", in {file.name}, line {frame.f_lineno}"
+        frame = frame.f_back
+    return ""
 
 
 def _assembled(nodes: Sequence[_Node], last: int, shape: Shape) -> Traced:
