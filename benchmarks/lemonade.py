@@ -15,14 +15,15 @@ parameters and MACs on a logarithmic scale from `SMALLEST` to the limits; 1 is a
 for error and parameters alone. Medians over seeds, `.low` and `.high` the range.
 
 `gain.<arm>` is the hypervolume of `lemonade` less that of the arm with the same seed, at the end: mean, with
-`.low` and `.high` of the 95 % interval (Student's t). `epochs_to_match.<arm>` is after which share of its
-epochs `lemonade` has what the arm has at the end (median; above 1: never). `error_within.<parameters>.<arm>`
-is the test error of the network of at most so many parameters that is best on validation images.
+`.low` and `.high` of the 95 % interval (Student's t); `gain2` the same of `hv2`. `epochs_to_match.<arm>` is
+after which share of its epochs `lemonade` has what the arm has at the end (median; above 1: never).
+`error_within.<parameters>.<arm>` is the test error of the network of at most so many parameters that is best
+on validation images.
 
-Children: `beats_chance.<kind>` is the share of them with at least twice the accuracy of chance on validation
-images before they are trained at all (`exact` and `approximate` morphisms; `scratch`: no weights inherited);
-`begins`, `first_epoch` and `ends` are median accuracies before training, after the first epoch and at the
-end, `parents` those of their parents.
+Children, of `lemonade` and `scratch`: `beats_chance.<kind>` is the share of them with at least twice the
+accuracy of chance on validation images before they are trained at all (`exact` and `approximate` morphisms;
+`scratch`: no weights inherited); `begins`, `first_epoch` and `ends` are median accuracies before training,
+after the first epoch and at the end, `parents` those of their parents.
 """
 
 from __future__ import annotations
@@ -260,6 +261,7 @@ def figures(rows: Sequence[Row], plan: Plan) -> dict[str, float]:
     seeds = sorted({seed for _, seed in runs})
     marks = sorted({plan.candidates // 4, plan.candidates // 2, plan.candidates})
     ends: dict[str, list[float]] = {}
+    flat: dict[str, list[float]] = {}  # without MACs
     paths: dict[str, list[list[float]]] = {}
     for arm in [a for a in ARMS if (a, seeds[0]) in runs]:
         mine = [runs[arm, seed] for seed in seeds if (arm, seed) in runs]
@@ -267,7 +269,8 @@ def figures(rows: Sequence[Row], plan: Plan) -> dict[str, float]:
         ends[arm] = [path[-1] for path in paths[arm]]
         for mark in marks:
             found |= report.summary(f"hv.{arm}.{mark * plan.epochs}", [path[mark - 1] for path in paths[arm]])
-        found |= report.summary(f"hv2.{arm}", [volumes(run, GOALS[:2])[-1] for run in mine])
+        flat[arm] = [volumes(run, GOALS[:2])[-1] for run in mine]
+        found |= report.summary(f"hv2.{arm}", flat[arm])
         for size in WITHIN:
             found |= report.summary(
                 f"error_within.{size}.{arm}", [e for run in mine for e in within(run, size)]
@@ -278,6 +281,8 @@ def figures(rows: Sequence[Row], plan: Plan) -> dict[str, float]:
             continue
         pairs = list(zip(ends["lemonade"], ends[arm], strict=True))
         found |= difference(f"gain.{arm}", [ours - theirs for ours, theirs in pairs])
+        pairs = list(zip(flat["lemonade"], flat[arm], strict=True))
+        found |= difference(f"gain2.{arm}", [ours - theirs for ours, theirs in pairs])
         needed = [share(path, end) for path, end in zip(paths["lemonade"], ends[arm], strict=True)]
         found[f"epochs_to_match.{arm}"] = statistics.median(needed)
     return found | children(rows)
@@ -316,7 +321,8 @@ def children(rows: Sequence[Row]) -> dict[str, float]:
     found: dict[str, float] = {}
     kinds: dict[str, list[Row]] = {"exact": [], "approximate": [], "scratch": []}
     for row in rows:
-        if row.operator in (*EXACT, *APPROXIMATE) and row.error is not None and np.isfinite(row.begins):
+        counts = row.arm in ("lemonade", "scratch") and row.operator in (*EXACT, *APPROXIMATE)
+        if counts and row.error is not None and np.isfinite(row.begins):
             inherited = "exact" if row.operator in EXACT else "approximate"
             kinds[inherited if ARMS[row.arm].inherits else "scratch"].append(row)
     for kind, members in kinds.items():

@@ -70,6 +70,7 @@ def test_children_by_what_they_inherit():
         row(operator="prune", error=0.3, **{**kids, "begins": 0.5}),
         row("scratch", operator="widen", error=0.4, **{**kids, "begins": 0.1}),
         row("steady", operator="mutate", **kids),
+        row("uniform", operator="widen", **kids),
         row(),
     ]
     found = benchmark.children(rows)
@@ -91,6 +92,7 @@ def test_figures_of_known_rows():
     assert found["hv.lemonade.12"] == pytest.approx(0.25 * (1 - 0.19 / 0.5))
     assert found["hv.lemonade.3"] == pytest.approx(0.25 * (1 - 0.34 / 0.5))
     assert found["gain.steady"] == pytest.approx(0.25 * 0.06 / 0.5)
+    assert found["gain2.steady"] == pytest.approx(0.5 * 0.06 / 0.5)
     assert found["epochs_to_match.steady"] == 0.75
     assert found["error_within.100000.steady"] == pytest.approx(0.25)
     assert found["error_within.1000.steady.n"] == 0
