@@ -325,9 +325,9 @@ def figures(name: str, seconds: Seconds) -> dict[str, float]:
 
 def main() -> None:
     parser = report.arguments(__doc__)
-    parser.add_argument("--rounds", type=int, default=7, help="of each comparison")
+    parser.add_argument("--rounds", type=int, default=5, help="of each comparison")
     parser.add_argument("--campaign", type=int, default=2048, help="weights in a round, for the engine")
-    parser.add_argument("--faults", type=int, default=75, help="of them for PyTorchFI")
+    parser.add_argument("--faults", type=int, default=100, help="of them for PyTorchFI")
     parser.add_argument("--train-size", type=int, default=12000)
     parser.add_argument("--epochs", type=int, default=3)
     options = parser.parse_args()
