@@ -95,7 +95,7 @@ def test_places_that_are_not_there(fault: Any, where: str, message: str) -> None
 def test_sites_and_layers_that_are_not_there() -> None:
     with pytest.raises(ValueError, match="no layer with weights is called 'pool'; there are conv, fc"):
         sites.strata(NETWORK, BitFlip(0.1), ["pool"])
-    with pytest.raises(ValueError, match="this network has no delays; faults can be in weights, biases, activations"):
+    with pytest.raises(ValueError, match="has no delays; faults can be in weights, biases, activations"):
         sites.strata(NETWORK, BitFlip(0.1, "delays"))
 
 

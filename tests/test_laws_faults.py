@@ -277,7 +277,7 @@ def test_sites(name, kind):
         return
     for site in get_args(Site):
         if site == "neurons":
-            with pytest.raises(ValueError, match=f"{name}: site is 'neurons'; it can be weights, biases, activ"):
+            with pytest.raises(ValueError, match=f"{name}: site is 'neurons'; it can be weights, biases"):
                 replace(EXAMPLES[name][0][0], site=site)
         else:
             assert replace(EXAMPLES[name][0][0], site=site).site == site
