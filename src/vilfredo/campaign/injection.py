@@ -23,9 +23,8 @@ class Hit:
 
     `index` (k,) are flat positions: of site "weights" in the step's weight, of "biases" in its bias; of
     "activations", "accumulators", "inputs" and "neurons" in one image's output of the step (C · H · W).
-    `detail` (k,) is what the fault
-    needs to know there. `image` (k,) says in which image's inference it happens; None: in all of them
-    (permanent). (index, image) are each there once.
+    `detail` (k,) is what the fault needs to know there. `image` (k,) says in which image's inference it
+    happens; None: in all of them (permanent). (index, image) are each there once.
     """
 
     fault: Fault
