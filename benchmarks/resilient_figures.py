@@ -32,7 +32,7 @@ def summaries(rows: Rows) -> dict[str, float]:
 def comparisons(rows: Rows, facts: Mapping[str, Any]) -> dict[str, float]:
     """Ratios of the references' CCR to that of the networks found, and what else must hold."""
     figures: dict[str, float] = {}
-    sides = {"": ("none", "design")} | {f"_{r}": (r, r) for r in REMEDIES}
+    sides = {"": ("none", "design"), "_remedied": ("both", "design")} | {f"_{r}": (r, r) for r in REMEDIES}
     pairs = {(data, network) for data, network, *_ in rows if not network.startswith("found_")}
     for suffix, (theirs, ours) in sides.items():
         ratios: list[float] = []

@@ -24,6 +24,7 @@ both CCRs is the network found. What is reported of it is of other seeds and of 
 * `ccr_ratio_<remedy>...`: the same with the same remedies on both sides, whatever genes say: `none`;
   `activation_clip`; `both` (that, and a limit of weights by one rule for all networks: the smallest of
   `WEIGHT_CLIPS` that costs at most a point on validation images with the first seed, else the largest).
+  `ccr_ratio_remedied...`: the network found as it was designed, the reference with `both`.
 * `accuracy_gap[_<remedy>].<data>.<reference>.<scheme>`: clean accuracy of the reference, without or with
   the remedies, whichever is higher, less that of the network found.
 * `schemes.<fault>`: CCR with power-of-two scales over CCR with real ones, geometric mean of all networks
@@ -138,7 +139,7 @@ class Plan:
     """How much is measured. Copies and images are counts by fault."""
 
     seeds: int = 3
-    trials: int = 30
+    trials: int = 26
     search_epochs: int = 3
     finalists: int = 8
     weight_copies: int = 24

@@ -102,6 +102,8 @@ def test_figures_from_known_rows():
     assert figures["ccr_ratio.cifar10.mobilenetv2.weights.real.least"] == pytest.approx(10)
     assert figures["macs_share_most"] == pytest.approx(0.9)
     assert figures["accuracy_gap_most"] == 0
+    assert figures["ccr_ratio_remedied.cifar10.mobilenetv2.weights.real"] == pytest.approx(10)
+    assert figures["accuracy_gap_most_remedied"] == pytest.approx(0.02)
     assert figures["accuracy_gap_most_both"] == pytest.approx(0.02)  # the reference gains by its remedies
     assert figures["ccr_ratio_share_of_3"] == 0.5
     pairs = figures_of.schemes(rows())
