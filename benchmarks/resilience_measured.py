@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ FAULTS = ("weights_1e-3", "activations_3e-4", "single_activation", "single_weigh
 IMAGES = 100
 SINGLE_IMAGES = 64  # that a single flip in a weight is tried on
 GAIN_IMAGES = 48  # the first of those
+HERE, ELSEWHERE = slice(IMAGES), slice(IMAGES, 2 * IMAGES)  # of the validation images
 CALIBRATION = 256
 COPIES = {"weights_1e-3": 32, "activations_3e-4": 16}
 # Of single flips, how many are drawn of each bit, from the highest of 8 down: high bits decide. Of an
@@ -46,7 +47,8 @@ DRAWS = {"single_activation": (20, 16, 12, 6, 4, 2, 2, 2), "single_weight": (120
 class Measured:
     """Of one network in one scheme: `ccr` by fault, from all draws, the even and the odd ones; accuracies on
     the images without faults; `features` by when the weights are from ("topology": none), and what a "probe"
-    of the last ones tells; seconds by part."""
+    of the last ones tells; `elsewhere`: gains and probe of the last weights on other images; `again`: the CCR
+    measured once more, with other faults on those other images; seconds by part."""
 
     space: str
     number: int
@@ -57,6 +59,8 @@ class Measured:
     features: dict[str, dict[str, float]]
     indices: dict[str, float]
     seconds: dict[str, float]
+    elsewhere: dict[str, dict[str, float]] = field(default_factory=dict)
+    again: dict[str, float] = field(default_factory=dict)
 
 
 def measured(network: Trained, samples: Dataset, folder: Path) -> list[Measured]:
@@ -69,9 +73,13 @@ def measured(network: Trained, samples: Dataset, folder: Path) -> list[Measured]
     tried = kept(
         folder / f"{network.space}_{network.number}_probe.json", lambda s: probed(network, samples, s)
     )
-    for row, (features, seconds), flips in zip(rows, known, tried, strict=True):
+    others = kept(
+        folder / f"{network.space}_{network.number}_elsewhere.json", lambda s: elsewhere(network, samples, s)
+    )
+    for row, (features, seconds), flips, other in zip(rows, known, tried, others, strict=True):
         features = {**features, "probe": flips}
-        found.append(Measured(**{**row, "features": features, "seconds": {**row["seconds"], **seconds}}))
+        seconds = {**row["seconds"], **seconds}
+        found.append(Measured(**{**row, "features": features, "seconds": seconds, **other}))
     return found
 
 
@@ -132,11 +140,21 @@ def probed(network: Trained, samples: Dataset, scheme: str) -> dict[str, float]:
     return probe(deployed, x)
 
 
-def prepared(network: Trained, samples: Dataset, scheme: str) -> tuple[Tensor, Deployed]:
-    """The codes of the images that faults are measured on, and the trained network deployed."""
+def elsewhere(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
+    """`Measured.elsewhere` and `Measured.again`."""
+    x, deployed = prepared(network, samples, scheme, ELSEWHERE)
+    features = {"gains": gains(deployed, x[:GAIN_IMAGES]), "probe": probe(deployed, x)}
+    again = {fault: float(shares(network, deployed, x, fault, "again").mean()) for fault in FAULTS}
+    return {"elsewhere": features, "again": again}
+
+
+def prepared(
+    network: Trained, samples: Dataset, scheme: str, images: slice = HERE
+) -> tuple[Tensor, Deployed]:
+    """The codes of images and the trained network deployed."""
     calibration = normal(samples, samples.train.x[:CALIBRATION])
     deployed = quantize(network.model(), calibration, Scheme(scales=scheme))  # type: ignore[arg-type]
-    return deployed.encode(normal(samples, samples.validation.x[:IMAGES])), deployed
+    return deployed.encode(normal(samples, samples.validation.x[images])), deployed
 
 
 def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
@@ -168,9 +186,9 @@ def measure(network: Trained, samples: Dataset, scheme: str) -> dict[str, Any]:
     }
 
 
-def shares(network: Trained, deployed: Deployed, x: Tensor, fault: str) -> np.ndarray[Any, Any]:
-    """Classification change rates, of draws or of halves of them: an even number."""
-    rng = generator(network.number, "resilience_prediction", network.space, fault)
+def shares(network: Trained, deployed: Deployed, x: Tensor, fault: str, *which: str) -> np.ndarray[Any, Any]:
+    """Classification change rates, of draws or of halves of them: an even number. `which`: other draws."""
+    rng = generator(network.number, "resilience_prediction", network.space, fault, *which)
     return together(deployed, x, fault, rng) if fault in COPIES else alone(deployed, x, fault, rng)
 
 

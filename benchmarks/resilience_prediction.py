@@ -12,9 +12,11 @@ after one epoch), `last.…` (and gains after the last, no probe); `index.<name>
 feature that is for that fault model, alone, without any learning: `estimate.…` of first order, `tried.…` the
 probe's; `ridge.…`, ridge regression on all features;
 `ceiling.…`, what a perfect prediction would reach: the root of the measurement's reliability, from two halves
-of its draws (Spearman and Brown). `learned.<n>` is the median when only n networks of one scheme teach.
-`…_median_low` and `…_median_high`: 95 % of medians where architectures are drawn anew (bootstrap). `cpu.…`:
-seconds of processor time for a network, taken in this run.
+of its draws (Spearman and Brown). `elsewhere.…`: all features, but taken from 100 other images than faults
+are measured on; `again.…`: the measurement and one of other faults on those other images, which says how much
+a prediction from there can be asked for. `learned.<n>` is the median when only n networks of one scheme
+teach. `…_median_low` and `…_median_high`: 95 % of medians where architectures are drawn anew (bootstrap).
+`cpu.…`: seconds of processor time for a network, taken in this run.
 
 Faults: `weights_1e-3` and `activations_3e-4` flip each bit at that rate, `single_…` one random bit.
 
@@ -43,7 +45,7 @@ from vilfredo.forecast.resilience import EDGE, Model, fit, spearman
 
 LARGEST = 0.5  # validation error of a network that counts as trained
 FOLDS = 12
-TIERS = ("topology", "start", "first", "last", "probe")
+TIERS = ("topology", "start", "first", "last", "elsewhere", "probe")
 TAUGHT = (10, 20, 40)  # networks that teach, of the learning curve
 DRAWS = 5  # of these
 KINDS = ("spearman", *TIERS[:-1], "ridge")  # of predictions
@@ -120,7 +122,7 @@ def figures(known: Sequence[Measured], workers: int = 1) -> Figures:
                     add(name, where, spearman(values[rows], truth[rows]))
                     pairs.setdefault(name, {})[where] = values[rows], truth[rows]
                 add("ceiling", where, ceiling(some, fault))
-                for name, guess in (("estimate", estimate), ("tried", tried)):
+                for name, guess in (("estimate", estimate), ("tried", tried), ("again", again)):
                     add(name, where, spearman(np.array([guess(m, fault) for m in some]), truth[rows]))
                 for index in sorted(some[0].indices):
                     values = np.array([m.indices[index] for m in some])
@@ -128,7 +130,7 @@ def figures(known: Sequence[Measured], workers: int = 1) -> Figures:
     for kind, all in medians.items():
         found[f"{kind}_median"] = statistics.median(all)
         found[f"{kind}_min"] = min(all)
-    for name in ("spearman", "last"):
+    for name in ("spearman", "last", "elsewhere"):
         found[f"{name}_median_low"], found[f"{name}_median_high"] = spread(pairs[name])
     for count in TAUGHT:
         found[f"learned.{count}"] = curve(known, count)
@@ -219,8 +221,12 @@ def row(of: Measured, tier: str) -> Mapping[str, float]:
     known = of.features["topology"]
     if tier == "topology":
         return known
-    families = {"gains": of.features["last"], "probe": of.features["probe"]}
-    if tier != "probe":
+    families: Mapping[str, Mapping[str, float]]
+    if tier == "probe":
+        families = {"gains": of.features["last"], "probe": of.features["probe"]}
+    elif tier == "elsewhere":
+        families = of.elsewhere
+    else:
         families = {"gains": of.features[tier]}
     named = {f"{kind}.{name}": v for kind, values in families.items() for name, v in values.items()}
     return {**known, **named}
@@ -271,6 +277,11 @@ def tried(of: Measured, fault: str) -> float:
         "single_weight": "single_weights",
     }
     return of.features["probe"][names[fault]]
+
+
+def again(of: Measured, fault: str) -> float:
+    """The measurement of other faults on other images."""
+    return of.again[fault]
 
 
 def times(known: Sequence[Measured]) -> Figures:

@@ -44,6 +44,8 @@ def made_up(count=30, noise=0.05):
                         features={"topology": known, **trained, "last": last, "probe": probe},
                         indices={"asi": topology, "adcr": -topology},
                         seconds=seconds,
+                        elsewhere={"gains": last, "probe": probe},
+                        again=dict.fromkeys(FAULTS, ccr[2]),
                     )
                 )
     return found
@@ -58,6 +60,8 @@ def test_what_features_tell_is_found(figures):
     assert figures["spearman_median"] > 0.9
     assert figures["spearman_min"] > 0.8
     assert figures["topology_median"] < figures["spearman_median"] - 0.2
+    assert figures["elsewhere_median"] > 0.9
+    assert figures["again_median"] > 0.9
     assert 0.1 < figures["index.asi_median"] == pytest.approx(-figures["index.adcr_median"])
     assert figures["estimate_median"] > 0.7
     assert figures["tried_median"] > 0.7
@@ -121,7 +125,7 @@ def test_from_genome_to_measurement(tmp_path, monkeypatch):
     monkeypatch.setattr(resilience_measured, "COPIES", {"weights_1e-3": 2, "activations_3e-4": 2})
     monkeypatch.setattr(resilience_measured, "DRAWS", few)
     load = resilience_networks.fashion_mnist.load
-    sizes = {"train_size": 400, "validation_size": 100, "test_size": 10}
+    sizes = {"train_size": 400, "validation_size": 200, "test_size": 10}
     monkeypatch.setattr(resilience_networks.fashion_mnist, "load", lambda **_: load(**sizes))
     monkeypatch.setattr(resilience_prediction, "LARGEST", 1.0)
     monkeypatch.setattr(resilience_prediction, "TIMED", 1)
@@ -134,6 +138,9 @@ def test_from_genome_to_measurement(tmp_path, monkeypatch):
         values = [v for row in one.features.values() for v in row.values()]
         assert all(math.isfinite(v) for v in values)
         assert set(one.features) == {"topology", "start", "first", "last", "probe"}
+        assert set(one.elsewhere["probe"]) == set(one.features["probe"])
+        assert one.elsewhere["probe"] != one.features["probe"]
+        assert set(one.again) == set(FAULTS)
     assert set(resilience_prediction.costs(tmp_path)) == {f"cpu.{p}" for p in ("gains", "probe", *FAULTS)}
     files = {path: path.read_bytes() for path in tmp_path.iterdir()}
     again, _ = resilience_prediction.gathered(1, tmp_path)

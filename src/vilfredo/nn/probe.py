@@ -27,7 +27,7 @@ from vilfredo.nn.deployed import Deployed, Step, output, run
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-ACTIVATIONS = 4096  # flips tried in activations, each in one image
+ACTIVATIONS = 1024  # flips tried in activations, each in one image
 WEIGHTS = 128  # in weights, each on all of `IMAGES`
 IMAGES = 24  # on which weights are tried at most
 RATES = (1e-4, 3e-4, 1e-3)  # bit error rates

@@ -45,7 +45,7 @@ from vilfredo.trial import FEATURE, JSON, Genome, Value
 Objective = Callable[[Candidate], Value | float]
 
 CALIBRATED = 256  # training examples that show which ranges activations have
-WEIGHED = 48  # training examples on which the gains of trained weights are taken
+WEIGHED = 48  # validation examples on which gains of trained weights are taken and flips tried
 WIDEST = 16  # bits of layers without bits of their own, where others have some
 RESILIENT = frozenset({"ccr", "resilience_mean", "resilience_q05", "resilience_worst"})
 
@@ -287,7 +287,9 @@ class Supervised:
             if snapshot.index == self.epochs and scheme is not None:
                 network = self._deployed(model, scheme, genome, design)
                 assert network is not None
-                samples = self._scale()(self._part("train").x[:WEIGHED]).cpu()
+                # Of those that faults will be measured on: which images are near to a change of class
+                # decides, and no labels are looked at.
+                samples = self._scale()(self._part("validation").x[:WEIGHED]).cpu()
                 x = network.encode(samples)
                 features = {
                     f"{FEATURE}{family}.{name}": value
