@@ -37,8 +37,9 @@ install: .venv/.all
 demo: .venv/.core
 	$(BIN)/vilfredo search digits --store demo.db --report report.html
 
+# By file, since those of a file share what they trained.
 test: .venv/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-all: .venv/.all
 	$(BIN)/python -m pytest -m 'long or not long' --durations 15
