@@ -237,6 +237,16 @@ def test_every_public_constructor_and_module_is_in_the_reference() -> None:
             assert re.search(rf"\b{name}\b", text), f"docs/reference.md lacks vilfredo.{name}"
 
 
+def test_what_the_reference_names_exists() -> None:
+    """As the build of the pages finds, too, much later."""
+    text = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    listed = re.findall(r"automodule:: (\S+)\n   :members: (.+)\n", text)
+    assert len(listed) > 50
+    for module, members in listed:
+        for name in members.split(", "):
+            assert hasattr(importlib.import_module(module), name), f"docs/reference.md: {module} has no {name}"
+
+
 def test_every_command_and_its_options_are_on_the_page() -> None:
     import click
 
