@@ -106,8 +106,7 @@ def _form(found: Findings) -> str:
     order = found.order
     if order.form != "whole":
         return order.form
-    scales = "power-of-two scales" if order.scheme.scales == "power_of_two" else "real scales"
-    return f"{order.scheme.weights} bits, {scales}, one per {order.scheme.per}"
+    return str(replace(order.scheme, clip=False))  # clipped or not is said of each network
 
 
 def told(found: Findings, most: int, tables: Callable[[Table, Sequence[str]], Iterable[str]]) -> list[str]:

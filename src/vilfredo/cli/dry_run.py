@@ -55,11 +55,9 @@ def _problem(problem: Problem) -> Iterator[Row]:
         yield "problem", f"networks on {about['data']['name']}{epochs}{device}"
         yield "data", _data(about["data"])
         if (scheme := about["quantisation"]) is not None:
-            scales = f"{scheme['scales'].replace('_', '-')} scales, one per {scheme['per']}"
-            yield (
-                "deployed",
-                f"in whole numbers of {scheme['weights']} bits, {scales} (genes may differ)",
-            )
+            from vilfredo.nn.quantize import Scheme
+
+            yield "deployed", f"in whole numbers of {Scheme(**scheme)} (genes may differ)"
     elif kind == "spiking":
         yield "problem", f"spiking networks for {about['task']} on {about['processor']}"
         steps = f", episodes of {about['steps']:,} steps at most" if about["steps"] else ""
